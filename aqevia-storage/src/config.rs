@@ -1,0 +1,441 @@
+//! Settings, from code or from the environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::url::{COUNT_ALLOWED, MS_ALLOWED, read_count, read_ms};
+use crate::{
+    Clock, Error, ErrorKind, Owner, Parameters, Part, Result, Schema, SchemaPolicy, StoreUrl,
+};
+
+/// Which store to open and how to persist to it.
+///
+/// [`StorageConfig::from_env`] reads these variables; each is optional.
+///
+/// | variable | default | meaning |
+/// | --- | --- | --- |
+/// | `AQEVIA_STORAGE_URL` | | the store, as `sqlite:storage.sqlite` |
+/// | `AQEVIA_SQLITE_PATH` | `storage.sqlite` | the SQLite file, when no URL is given |
+/// | `AQEVIA_SCHEMA_POLICY` | `upgrade` | or `reset-in-development`, which drops a store that differs |
+/// | `AQEVIA_POOL_SIZE` | 10 | connections that read |
+/// | `AQEVIA_ACQUIRE_TIMEOUT_MS` | 30000 | how long a read waits for a connection |
+/// | `AQEVIA_CONNECTION_LIFETIME_MS` | 3600000 | when a connection is replaced |
+/// | `PERSIST_ENABLED` | `true` | `false` keeps nothing: the store is `null:` |
+/// | `PERSIST_FLUSH_INTERVAL_MS` | 1000 | see [`ControllerConfig::flush_interval`] |
+/// | `PERSIST_BATCH_CAPACITY` | 10 | see [`ControllerConfig::batch_capacity`] |
+/// | `PERSIST_BATCH_CAPACITY_BYTES` | 1048576 | see [`ControllerConfig::batch_capacity_bytes`] |
+/// | `PERSIST_SHUTDOWN_TIMEOUT_MS` | 10000 | see [`ControllerConfig::shutdown_timeout`] |
+/// | `PERSIST_MAX_PENDING_RECORDS` | 1000000 | see [`ControllerConfig::pending_records_max`] |
+/// | `PERSIST_MAX_PENDING_BYTES` | 268435456 | see [`ControllerConfig::pending_bytes_max`] |
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StorageConfig {
+    /// The store.
+    pub url: StoreUrl,
+    /// The connections that read. Parameters of the URL go before this.
+    pub pool: PoolConfig,
+    /// How the controller persists.
+    pub controller: ControllerConfig,
+}
+
+impl StorageConfig {
+    /// The defaults, for a store.
+    #[must_use]
+    pub fn new(url: StoreUrl) -> Self {
+        Self {
+            url,
+            pool: PoolConfig::default(),
+            controller: ControllerConfig::default(),
+        }
+    }
+
+    /// Reads the environment, and logs a warning for each variable that looks like ours and is not.
+    ///
+    /// # Errors
+    /// `Invalid`, naming variable, value and what is allowed; `Unsupported` for a variable whose
+    /// effect this version does not have.
+    pub fn from_env() -> Result<Self> {
+        // A variable that is not UTF-8 is read with replacements, which then parse as nothing.
+        let vars: Vec<_> = std::env::vars_os()
+            .map(|(name, value)| {
+                let value = value.to_string_lossy().into_owned();
+                (name.to_string_lossy().into_owned(), value)
+            })
+            .collect();
+        for warning in unknown_variables(vars.iter().map(|(name, _)| name.as_str())) {
+            tracing::warn!(target: "aqevia_storage::config", "{warning}");
+        }
+        Self::from_vars(vars)
+    }
+
+    /// Reads variables as [`StorageConfig::from_env`] does, and passes over those it does not know.
+    ///
+    /// # Errors
+    /// As [`StorageConfig::from_env`].
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let vars = Variables(vars.into_iter().collect());
+        let mut config = Self::new(vars.store_url()?);
+        vars.refuse_encryption()?;
+        vars.read_pool(&mut config.pool)?;
+        vars.read_controller(&mut config.controller)?;
+        let enabled = vars.read("PERSIST_ENABLED", "true or false", |text| text.parse().ok())?;
+        if enabled == Some(false) {
+            config.url = StoreUrl::from_path("null", "");
+        }
+        config.controller.check()?;
+        Ok(config)
+    }
+}
+
+/// The connections of a store that read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolConfig {
+    /// The most connections, from 1. Default 10.
+    pub size: usize,
+    /// How long a read waits for a connection before it is `Unavailable`. Default 30 s.
+    pub acquire_timeout: Duration,
+    /// The age at which a connection is closed instead of used again. Default 1 h.
+    pub connection_lifetime: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            size: 10,
+            acquire_timeout: Duration::from_secs(30),
+            connection_lifetime: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl PoolConfig {
+    /// Takes `pool_size`, `acquire_timeout_ms` and `connection_lifetime_ms` from a URL.
+    ///
+    /// # Errors
+    /// `Invalid` if one of them does not parse.
+    pub fn read_parameters(&mut self, parameters: &mut Parameters<'_>) -> Result<()> {
+        set(&mut self.size, parameters.take_count("pool_size")?);
+        set(
+            &mut self.acquire_timeout,
+            parameters.take_ms("acquire_timeout_ms")?,
+        );
+        set(
+            &mut self.connection_lifetime,
+            parameters.take_ms("connection_lifetime_ms")?,
+        );
+        Ok(())
+    }
+}
+
+/// When the controller flushes, and what it bounds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ControllerConfig {
+    /// What is declared about collections. Default: nothing.
+    pub schema: Schema,
+    /// What `init` does with another layout. Default: upgrade.
+    pub schema_policy: SchemaPolicy,
+    /// Who claims the worlds, for the message of a writer that is fenced. Default: the process id.
+    pub owner: Owner,
+    /// The time of day that parts bear. Default: the system's.
+    pub clock: Clock,
+    /// The longest time from the first pending record to the flush that takes it. Default 1 s.
+    pub flush_interval: Duration,
+    /// The number of pending records that starts a flush, from 1. Default 10. It is a trigger, not
+    /// a size: a flush takes all that is pending, up to the limits of a part.
+    pub batch_capacity: usize,
+    /// The number of pending bytes that starts a flush, from 1. Default 1 MiB.
+    pub batch_capacity_bytes: usize,
+    /// The most records in a part, and so in a group. Default and most: [`Part::RECORDS_MAX`].
+    pub batch_records_max: usize,
+    /// The most bytes in a part, and so in a group. Default and most: [`Part::BYTES_MAX`].
+    pub batch_bytes_max: usize,
+    /// The most records that are accepted and not yet persisted. Default 1,000,000.
+    pub pending_records_max: usize,
+    /// The most bytes that are accepted and not yet persisted. Default 256 MiB.
+    pub pending_bytes_max: usize,
+    /// How long `shutdown`, or dropping the controller, goes on trying. Default 10 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for ControllerConfig {
+    fn default() -> Self {
+        Self {
+            schema: Schema::new(),
+            schema_policy: SchemaPolicy::default(),
+            owner: Owner::process(std::process::id()),
+            clock: Clock::system(),
+            flush_interval: Duration::from_secs(1),
+            batch_capacity: 10,
+            batch_capacity_bytes: 1 << 20,
+            batch_records_max: Part::RECORDS_MAX,
+            batch_bytes_max: Part::BYTES_MAX,
+            pending_records_max: 1_000_000,
+            pending_bytes_max: 256 << 20,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ControllerConfig {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// `Invalid` if a setting is zero that starts from one, or over its limit.
+    pub fn check(&self) -> Result<()> {
+        let ranges = [
+            ("batch_capacity", self.batch_capacity, usize::MAX),
+            ("batch_capacity_bytes", self.batch_capacity_bytes, usize::MAX),
+            ("batch_records_max", self.batch_records_max, Part::RECORDS_MAX),
+            ("batch_bytes_max", self.batch_bytes_max, Part::BYTES_MAX),
+            ("pending_records_max", self.pending_records_max, usize::MAX),
+            ("pending_bytes_max", self.pending_bytes_max, usize::MAX),
+        ];
+        let wrong = ranges
+            .into_iter()
+            .find(|(_, value, max)| *value == 0 || value > max);
+        match wrong {
+            None => Ok(()),
+            Some((name, value, max)) => Err(Error::invalid(format!(
+                "controller settings: {name} is {value}, must be from 1 to {max}"
+            ))),
+        }
+    }
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+/// Every variable that is read.
+const VARIABLES: [&str; 14] = [
+    "AQEVIA_ACQUIRE_TIMEOUT_MS",
+    "AQEVIA_CONNECTION_LIFETIME_MS",
+    ENCRYPTION_KEY_FILE,
+    "AQEVIA_POOL_SIZE",
+    "AQEVIA_SCHEMA_POLICY",
+    "AQEVIA_SQLITE_PATH",
+    "AQEVIA_STORAGE_URL",
+    "PERSIST_BATCH_CAPACITY",
+    "PERSIST_BATCH_CAPACITY_BYTES",
+    "PERSIST_ENABLED",
+    "PERSIST_FLUSH_INTERVAL_MS",
+    "PERSIST_MAX_PENDING_BYTES",
+    "PERSIST_MAX_PENDING_RECORDS",
+    "PERSIST_SHUTDOWN_TIMEOUT_MS",
+];
+
+const ENCRYPTION_KEY_FILE: &str = "AQEVIA_ENCRYPTION_KEY_FILE";
+
+/// A sentence for each variable that begins like ours and is not read.
+pub fn unknown_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    names
+        .into_iter()
+        .filter(|name| name.starts_with("AQEVIA_") || name.starts_with("PERSIST_"))
+        .filter(|name| !VARIABLES.contains(name))
+        .map(|name| match nearest(name) {
+            Some(nearest) => {
+                format!("environment variable {name} is not known; is {nearest} meant?")
+            }
+            None => format!("environment variable {name} is not known"),
+        })
+        .collect()
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    VARIABLES
+        .into_iter()
+        .max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)))
+}
+
+struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    fn read<T>(
+        &self,
+        name: &str,
+        allowed: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.0.get(name) else {
+            return Ok(None);
+        };
+        read(value).map(Some).ok_or_else(|| {
+            Error::invalid(format!(
+                "environment variable {name}={value}: must be {allowed}"
+            ))
+        })
+    }
+
+    fn set_count(&self, setting: &mut usize, name: &str) -> Result<()> {
+        set(setting, self.read(name, COUNT_ALLOWED, read_count)?);
+        Ok(())
+    }
+
+    fn set_ms(&self, setting: &mut Duration, name: &str) -> Result<()> {
+        set(setting, self.read(name, MS_ALLOWED, read_ms)?);
+        Ok(())
+    }
+
+    fn store_url(&self) -> Result<StoreUrl> {
+        if let Some(url) = self.0.get("AQEVIA_STORAGE_URL") {
+            return url
+                .parse()
+                .map_err(|error: Error| error.context("environment variable AQEVIA_STORAGE_URL"));
+        }
+        let path = self.0.get("AQEVIA_SQLITE_PATH").map(String::as_str);
+        Ok(StoreUrl::from_path(
+            "sqlite",
+            path.unwrap_or("storage.sqlite"),
+        ))
+    }
+
+    fn refuse_encryption(&self) -> Result<()> {
+        if !self.0.contains_key(ENCRYPTION_KEY_FILE) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "environment variable {ENCRYPTION_KEY_FILE} is set, but this version does not \
+                 encrypt; unset it to store in the clear"
+            ),
+        ))
+    }
+
+    fn read_pool(&self, pool: &mut PoolConfig) -> Result<()> {
+        self.set_count(&mut pool.size, "AQEVIA_POOL_SIZE")?;
+        self.set_ms(&mut pool.acquire_timeout, "AQEVIA_ACQUIRE_TIMEOUT_MS")?;
+        self.set_ms(
+            &mut pool.connection_lifetime,
+            "AQEVIA_CONNECTION_LIFETIME_MS",
+        )
+    }
+
+    fn read_controller(&self, to: &mut ControllerConfig) -> Result<()> {
+        let policy = self.read(
+            "AQEVIA_SCHEMA_POLICY",
+            "upgrade or reset-in-development",
+            |text| match text {
+                "upgrade" => Some(SchemaPolicy::Upgrade),
+                "reset-in-development" => Some(SchemaPolicy::ResetInDevelopment),
+                _ => None,
+            },
+        )?;
+        set(&mut to.schema_policy, policy);
+        self.set_ms(&mut to.flush_interval, "PERSIST_FLUSH_INTERVAL_MS")?;
+        self.set_count(&mut to.batch_capacity, "PERSIST_BATCH_CAPACITY")?;
+        self.set_count(&mut to.batch_capacity_bytes, "PERSIST_BATCH_CAPACITY_BYTES")?;
+        self.set_ms(&mut to.shutdown_timeout, "PERSIST_SHUTDOWN_TIMEOUT_MS")?;
+        self.set_count(&mut to.pending_records_max, "PERSIST_MAX_PENDING_RECORDS")?;
+        self.set_count(&mut to.pending_bytes_max, "PERSIST_MAX_PENDING_BYTES")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(vars: &[(&str, &str)]) -> Result<StorageConfig> {
+        let vars = vars.iter();
+        StorageConfig::from_vars(vars.map(|(name, value)| (name.to_string(), value.to_string())))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_defaults() {
+        let config = from(&[]).unwrap();
+        assert_eq!(config.url, StoreUrl::from_path("sqlite", "storage.sqlite"));
+        assert_eq!(config.pool, PoolConfig::default());
+        assert_eq!(config.controller.batch_capacity, 10);
+    }
+
+    #[test]
+    fn each_variable_moves_its_setting() {
+        let config = from(&[
+            ("AQEVIA_STORAGE_URL", "memory:"),
+            ("AQEVIA_SQLITE_PATH", "ignored"),
+            ("AQEVIA_SCHEMA_POLICY", "reset-in-development"),
+            ("AQEVIA_POOL_SIZE", "3"),
+            ("AQEVIA_ACQUIRE_TIMEOUT_MS", "4"),
+            ("AQEVIA_CONNECTION_LIFETIME_MS", "5"),
+            ("PERSIST_FLUSH_INTERVAL_MS", "6"),
+            ("PERSIST_BATCH_CAPACITY", "7"),
+            ("PERSIST_BATCH_CAPACITY_BYTES", "8"),
+            ("PERSIST_SHUTDOWN_TIMEOUT_MS", "9"),
+            ("PERSIST_MAX_PENDING_RECORDS", "10"),
+            ("PERSIST_MAX_PENDING_BYTES", "11"),
+        ])
+        .unwrap();
+        let ms = Duration::from_millis;
+        assert_eq!(config.url.scheme(), "memory");
+        assert_eq!(
+            config.pool,
+            PoolConfig {
+                size: 3,
+                acquire_timeout: ms(4),
+                connection_lifetime: ms(5)
+            }
+        );
+        let to = config.controller;
+        assert_eq!(to.schema_policy, SchemaPolicy::ResetInDevelopment);
+        assert_eq!((to.flush_interval, to.shutdown_timeout), (ms(6), ms(9)));
+        assert_eq!((to.batch_capacity, to.batch_capacity_bytes), (7, 8));
+        assert_eq!((to.pending_records_max, to.pending_bytes_max), (10, 11));
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_is() {
+        let config = from(&[("AQEVIA_SQLITE_PATH", "100%?.sqlite")]).unwrap();
+        assert_eq!(config.url.path().unwrap(), "100%?.sqlite");
+    }
+
+    #[test]
+    fn persisting_switched_off_is_the_null_store() {
+        let config = from(&[("PERSIST_ENABLED", "false")]).unwrap();
+        assert_eq!(config.url.scheme(), "null");
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_is_named_with_what_is_allowed() {
+        for (name, value) in [
+            ("PERSIST_BATCH_CAPACITY", "0"),
+            ("PERSIST_FLUSH_INTERVAL_MS", "1s"),
+            ("PERSIST_ENABLED", "yes"),
+            ("AQEVIA_SCHEMA_POLICY", "drop"),
+            ("AQEVIA_POOL_SIZE", "-1"),
+        ] {
+            let error = from(&[(name, value)]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let begin = format!("environment variable {name}={value}: must be ");
+            assert!(error.to_string().starts_with(&begin), "{error}");
+        }
+        assert!(from(&[("AQEVIA_STORAGE_URL", "storage.sqlite")]).is_err());
+        let encryption = from(&[(ENCRYPTION_KEY_FILE, "key")]).unwrap_err();
+        assert_eq!(encryption.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn an_unknown_variable_with_our_prefix_names_the_nearest() {
+        let names = ["PATH", "PERSIST_BATCH_CAPACITY", "PERSIST_BATCHCAPACITY"];
+        assert_eq!(
+            unknown_variables(names),
+            [
+                "environment variable PERSIST_BATCHCAPACITY is not known; is \
+                 PERSIST_BATCH_CAPACITY meant?"
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_over_their_limits_are_refused() {
+        let config = ControllerConfig {
+            batch_records_max: Part::RECORDS_MAX + 1,
+            ..ControllerConfig::default()
+        };
+        let error = config.check().unwrap_err();
+        assert!(error.to_string().contains("batch_records_max"), "{error}");
+    }
+}

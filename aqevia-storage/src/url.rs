@@ -1,0 +1,261 @@
+//! The URL of a store: a scheme, a location, parameters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use crate::{Error, ErrorKind, Result};
+
+/// `scheme:location?name=value&…`, as in `sqlite:storage.sqlite?pool_size=4`.
+///
+/// Parameters, and a location that is a path, may be percent-encoded. `Display` and `Debug` leave
+/// out user names, passwords and the values of parameters.
+///
+/// ```
+/// # use aqevia_storage::StoreUrl;
+/// let url: StoreUrl = "sqlite:my%20worlds.sqlite?pool_size=4".parse()?;
+/// assert_eq!((url.scheme(), url.path()?.as_str()), ("sqlite", "my worlds.sqlite"));
+/// # Ok::<(), aqevia_storage::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl {
+    scheme: String,
+    location: Location,
+    parameters: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Location {
+    Encoded(String),
+    Path(String),
+}
+
+impl StoreUrl {
+    /// The URL of a path, taken as it is, without parameters.
+    pub fn from_path(scheme: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            scheme: scheme.into(),
+            location: Location::Path(path.into()),
+            parameters: BTreeMap::new(),
+        }
+    }
+
+    /// What stands before the colon, in lower case.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The location as a path: without a leading `//`, percent-decoded.
+    ///
+    /// # Errors
+    /// `Invalid` if what the encoding stands for is not UTF-8.
+    pub fn path(&self) -> Result<String> {
+        match &self.location {
+            Location::Path(path) => Ok(path.clone()),
+            Location::Encoded(text) => {
+                let text = text.strip_prefix("//").unwrap_or(text);
+                decode(text).map_err(|error| error.context(format_args!("store URL {self}")))
+            }
+        }
+    }
+
+    /// The parameters, to be taken one by one.
+    #[must_use]
+    pub fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            url: self,
+            known: Vec::new(),
+        }
+    }
+}
+
+fn decode(text: &str) -> Result<String> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(String::from)
+        .map_err(|error| Error::invalid("is not UTF-8 once percent-decoded").with_source(error))
+}
+
+impl FromStr for StoreUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(Error::invalid(
+                "store URL: has no scheme; write for example `sqlite:storage.sqlite`",
+            ));
+        };
+        let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut url = Self {
+            scheme: scheme.to_ascii_lowercase(),
+            location: Location::Encoded(location.to_owned()),
+            parameters: BTreeMap::new(),
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let doing = format!("store URL {url}: parameter {name:?}");
+            let value = decode(value).map_err(|error| error.context(&doing))?;
+            if url.parameters.insert(name.to_owned(), value).is_some() {
+                return Err(Error::invalid(format!("{doing}: is given twice")));
+            }
+        }
+        Ok(url)
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let location = match &self.location {
+            Location::Path(path) | Location::Encoded(path) => path,
+        };
+        match location.rsplit_once('@') {
+            Some((_, host)) if location.starts_with("//") => {
+                write!(f, "{}://…@{host}", self.scheme)
+            }
+            _ => write!(f, "{}:{location}", self.scheme),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The parameters of a URL while a backend reads them; what no one asked for is an error.
+#[derive(Debug)]
+pub struct Parameters<'a> {
+    url: &'a StoreUrl,
+    known: Vec<&'static str>,
+}
+
+impl Parameters<'_> {
+    /// The value of a parameter, read by `read`, which returns `None` for what is not `allowed`.
+    ///
+    /// # Errors
+    /// `Invalid`, naming parameter, value and what is allowed.
+    pub fn take<T>(
+        &mut self,
+        name: &'static str,
+        allowed: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.known.push(name);
+        let Some(value) = self.url.parameters.get(name) else {
+            return Ok(None);
+        };
+        let refused = || {
+            let url = self.url;
+            Error::invalid(format!(
+                "store URL {url}: parameter {name}={value}: must be {allowed}"
+            ))
+        };
+        read(value).map(Some).ok_or_else(refused)
+    }
+
+    /// A number of at least one.
+    ///
+    /// # Errors
+    /// As [`Parameters::take`].
+    pub fn take_count(&mut self, name: &'static str) -> Result<Option<usize>> {
+        self.take(name, COUNT_ALLOWED, read_count)
+    }
+
+    /// A whole number of milliseconds.
+    ///
+    /// # Errors
+    /// As [`Parameters::take`].
+    pub fn take_ms(&mut self, name: &'static str) -> Result<Option<Duration>> {
+        self.take(name, MS_ALLOWED, read_ms)
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `Invalid` if a parameter was not asked for, naming it and those there are.
+    pub fn finish(self) -> Result<()> {
+        let mut given = self.url.parameters.keys();
+        let Some(unknown) = given.find(|name| !self.known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let url = self.url;
+        let there_are = if self.known.is_empty() {
+            "it takes none".to_owned()
+        } else {
+            format!("there are {}", self.known.join(", "))
+        };
+        Err(Error::new(
+            ErrorKind::Invalid,
+            format!("store URL {url}: parameter {unknown:?} is not known; {there_are}"),
+        ))
+    }
+}
+
+pub(crate) const COUNT_ALLOWED: &str = "a whole number from 1";
+pub(crate) const MS_ALLOWED: &str = "a whole number of milliseconds";
+
+pub(crate) fn read_count(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|count| *count > 0)
+}
+
+pub(crate) fn read_ms(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> StoreUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_path_is_decoded_and_loses_its_slashes() {
+        assert_eq!(url("sqlite::memory:").path().unwrap(), ":memory:");
+        assert_eq!(url("SQLite://a%3Fb.sqlite").path().unwrap(), "a?b.sqlite");
+        assert_eq!(url("sqlite:///var/a").path().unwrap(), "/var/a");
+        assert_eq!(StoreUrl::from_path("sqlite", "100%").path().unwrap(), "100%");
+        assert!(url("sqlite:%ff").path().is_err());
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let url = url("postgres://me:secret@host/db?password=secret");
+        assert_eq!(url.to_string(), "postgres://…@host/db");
+        assert!(!format!("{url:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_an_error() {
+        let url = url("sqlite:a?pool_size=4&colour=red");
+        let mut parameters = url.parameters();
+        assert_eq!(parameters.take_count("pool_size").unwrap(), Some(4));
+        let error = parameters.finish().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "store URL sqlite:a: parameter \"colour\" is not known; there are pool_size"
+        );
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_is_named_with_what_is_allowed() {
+        let url = url("sqlite:a?pool_size=0");
+        let error = url.parameters().take_count("pool_size").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "store URL sqlite:a: parameter pool_size=0: must be a whole number from 1"
+        );
+    }
+
+    #[test]
+    fn a_parameter_twice_and_a_missing_scheme_are_errors() {
+        assert!("sqlite:a?x=1&x=2".parse::<StoreUrl>().is_err());
+        assert!("storage.sqlite".parse::<StoreUrl>().is_err());
+    }
+}
