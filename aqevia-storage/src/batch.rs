@@ -89,6 +89,7 @@ pub struct Part {
     at_ms: i64,
     digest: Digest,
     link: Link,
+    bytes: usize,
     records: Vec<BatchRecord>,
 }
 
@@ -111,7 +112,7 @@ impl Part {
         previous: Link,
         records: Vec<BatchRecord>,
     ) -> Result<Self> {
-        check_records(&world, &records).map_err(|error| {
+        let bytes = check_records(&world, &records).map_err(|error| {
             error.context(format_args!("form batch {number} of world {world:?}"))
         })?;
         let digest = Digest::of(&records);
@@ -123,6 +124,7 @@ impl Part {
             at_ms,
             digest,
             link,
+            bytes,
             records,
         })
     }
@@ -178,8 +180,8 @@ impl Part {
 
     /// The bytes of the records, as [`WorldRecord::bytes`] counts them.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.records.iter().map(|r| r.record.bytes()).sum()
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Says of an error that it befell the persisting of this part.
@@ -195,9 +197,9 @@ impl Part {
     /// clause P8 without looking at the records again.
     #[must_use]
     pub fn state_changes(&self, head: Sequence) -> Vec<StateChange<'_>> {
-        let mut changes: Vec<StateChange<'_>> = (head.get() + 1..)
+        let mut changes: Vec<StateChange<'_>> = (1..)
             .zip(&self.records)
-            .filter_map(|(sequence, r)| StateChange::of(&r.record, sequence))
+            .filter_map(|(at, r)| StateChange::of(&r.record, head.advance_saturating(at)))
             .collect();
         // Order matters: the sort is stable, so the changes of one key keep theirs.
         changes.sort_by(|a, b| (a.collection, a.key).cmp(&(b.collection, b.key)));
@@ -206,7 +208,8 @@ impl Part {
     }
 }
 
-fn check_records(world: &WorldId, records: &[BatchRecord]) -> Result<()> {
+/// Checks the records of a part; their bytes.
+fn check_records(world: &WorldId, records: &[BatchRecord]) -> Result<usize> {
     if let Some(stray) = records.iter().find(|r| r.record.world != *world) {
         let stray = &stray.record.world;
         return Err(Error::invalid(format!("a record is of world {stray:?}")));
@@ -214,7 +217,9 @@ fn check_records(world: &WorldId, records: &[BatchRecord]) -> Result<()> {
     let count = records.len();
     if count > Part::RECORDS_MAX {
         let max = Part::RECORDS_MAX;
-        return Err(Error::invalid(format!("{count} records, at most {max} fit")));
+        return Err(Error::invalid(format!(
+            "{count} records, at most {max} fit"
+        )));
     }
     records.iter().try_for_each(|r| r.record.check())?;
     let bytes: usize = records.iter().map(|r| r.record.bytes()).sum();
@@ -222,7 +227,7 @@ fn check_records(world: &WorldId, records: &[BatchRecord]) -> Result<()> {
         let max = Part::BYTES_MAX;
         return Err(Error::invalid(format!("{bytes} bytes, at most {max} fit")));
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// What a part does to one key of the state.
@@ -244,7 +249,7 @@ pub struct StatePut<'a> {
     /// The newest payload.
     pub payload: &'a Payload,
     /// The sequence of the last Put of the part.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// The timestamp of the first Put of the part since the key was last deleted in it.
     pub first_timestamp: i64,
     /// The timestamp of the last Put of the part.
@@ -254,7 +259,7 @@ pub struct StatePut<'a> {
 }
 
 impl<'a> StateChange<'a> {
-    fn of(record: &'a WorldRecord, sequence: u64) -> Option<Self> {
+    fn of(record: &'a WorldRecord, sequence: Sequence) -> Option<Self> {
         let (key, put) = match &record.change {
             Change::Event { .. } => return None,
             Change::Delete { key } => (key, None),
@@ -436,7 +441,6 @@ impl Receipt {
 
 /// What a writer learns when it claims a world: where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Claim {
     /// The epoch that is the claimant's from now on.
     pub epoch: Epoch,

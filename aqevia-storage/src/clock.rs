@@ -27,11 +27,16 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the clock that all others are given")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the clock that all others are given"
+)]
 fn system_ms() -> i64 {
     // A clock before 1970 reads as 1970: `at_ms` never falls in a world, so it would be held anyway.
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 impl fmt::Debug for Clock {

@@ -179,26 +179,54 @@ impl Default for ControllerConfig {
 }
 
 impl ControllerConfig {
+    /// The longest interval or timeout: a year.
+    pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
     /// Checks the settings against each other.
     ///
     /// # Errors
-    /// `Invalid` if a setting is zero that starts from one, or over its limit.
+    /// `Invalid` if a setting is zero that starts from one, or over its limit. Durations are at
+    /// most [`ControllerConfig::DURATION_MAX`].
     pub fn check(&self) -> Result<()> {
+        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
+        let ms_max = ms(Self::DURATION_MAX);
         let ranges = [
-            ("batch_capacity", self.batch_capacity, usize::MAX),
-            ("batch_capacity_bytes", self.batch_capacity_bytes, usize::MAX),
-            ("batch_records_max", self.batch_records_max, Part::RECORDS_MAX),
-            ("batch_bytes_max", self.batch_bytes_max, Part::BYTES_MAX),
-            ("pending_records_max", self.pending_records_max, usize::MAX),
-            ("pending_bytes_max", self.pending_bytes_max, usize::MAX),
+            ("batch_capacity", self.batch_capacity, 1, usize::MAX),
+            (
+                "batch_capacity_bytes",
+                self.batch_capacity_bytes,
+                1,
+                usize::MAX,
+            ),
+            (
+                "batch_records_max",
+                self.batch_records_max,
+                1,
+                Part::RECORDS_MAX,
+            ),
+            ("batch_bytes_max", self.batch_bytes_max, 1, Part::BYTES_MAX),
+            (
+                "pending_records_max",
+                self.pending_records_max,
+                1,
+                usize::MAX,
+            ),
+            ("pending_bytes_max", self.pending_bytes_max, 1, usize::MAX),
+            ("flush_interval in ms", ms(self.flush_interval), 0, ms_max),
+            (
+                "shutdown_timeout in ms",
+                ms(self.shutdown_timeout),
+                0,
+                ms_max,
+            ),
         ];
         let wrong = ranges
             .into_iter()
-            .find(|(_, value, max)| *value == 0 || value > max);
+            .find(|(_, value, min, max)| value < min || value > max);
         match wrong {
             None => Ok(()),
-            Some((name, value, max)) => Err(Error::invalid(format!(
-                "controller settings: {name} is {value}, must be from 1 to {max}"
+            Some((name, value, min, max)) => Err(Error::invalid(format!(
+                "controller settings: {name} is {value}, must be from {min} to {max}"
             ))),
         }
     }

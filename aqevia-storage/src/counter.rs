@@ -92,6 +92,13 @@ counter!(
     (1 << 40) - 1
 );
 
+impl Sequence {
+    /// The sequence `count` further on, or the last there is.
+    pub(crate) fn advance_saturating(self, count: u64) -> Self {
+        Self(self.0.saturating_add(count).min(Self::MAX.0))
+    }
+}
+
 counter!(
     /// A writer's fencing token: every claim of a world raises it by one, from 1.
     ///

@@ -4,6 +4,7 @@ mod backend;
 mod batch;
 mod clock;
 mod config;
+mod controller;
 mod counter;
 mod error;
 mod memory;
@@ -15,21 +16,26 @@ mod stats;
 mod url;
 mod writer;
 
-pub use backend::{
-    Capabilities, Durability, Reads, SchemaPolicy, StorageBackend, StoreInfo,
-};
+pub use backend::{Capabilities, Durability, Reads, SchemaPolicy, StorageBackend, StoreInfo};
 pub use batch::{Batch, BatchRecord, Claim, Digest, Link, Part, Receipt, StateChange, StatePut};
 pub use clock::Clock;
 pub use config::{ControllerConfig, PoolConfig, StorageConfig, unknown_variables};
+pub use controller::{
+    ControllerStats, Refused, StorageController, Ticket, Unflushed, Unpersisted, World,
+};
 pub use counter::{BatchNumber, Epoch, Sequence};
 pub use error::{Error, ErrorKind, Result};
 pub use memory::Memory;
 pub use null::Null;
 pub use page::{
-    Limit, LogRange, LogRow, Meter, Page, StateRange, StateRow, WorldHead, WorldPage, WorldRange,
+    Limit, LogRange, LogRow, Meter, Page, StateRange, StateRow, StateScope, WorldHead, WorldPage,
+    WorldRange,
 };
 pub use record::{Change, Collection, Form, Key, Owner, Payload, WorldId, WorldRecord};
 pub use schema::{Fingerprint, History, Schema};
 pub use stats::{ErrorCounts, StatsCounter, StorageStats};
 pub use url::{Parameters, StoreUrl};
 pub use writer::{Phase, WriterCheck, check_snapshot};
+
+#[doc = include_str!("../CONTRACT.md")]
+pub mod contract {}

@@ -1,4 +1,7 @@
 //! Reading in pages: what to read, how much at once, and what comes back.
+//!
+//! The rows that a backend makes are open to struct literals: one that gains a field is to stop the
+//! backends that do not fill it.
 
 use crate::{BatchNumber, Collection, Epoch, Key, Owner, Payload, Sequence, WorldId, WorldRecord};
 
@@ -136,12 +139,23 @@ impl LogRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StateRange {
-    /// Only this collection.
-    pub collection: Option<Collection>,
-    /// Only this key.
-    pub key: Option<Key>,
+    /// Of which keys.
+    pub scope: StateScope,
     /// Only what comes after this collection and key.
     pub after: Option<(Collection, Key)>,
+}
+
+/// Which keys of a state are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateScope {
+    /// All of the world.
+    #[default]
+    World,
+    /// Those of a collection.
+    Collection(Collection),
+    /// One.
+    Key(Collection, Key),
 }
 
 impl StateRange {
@@ -153,20 +167,18 @@ impl StateRange {
 
     /// The keys of one collection.
     #[must_use]
-    pub fn collection(collection: Collection) -> Self {
-        Self {
-            collection: Some(collection),
-            ..Self::default()
-        }
+    pub const fn collection(collection: Collection) -> Self {
+        Self::of(StateScope::Collection(collection))
     }
 
     /// One key of one collection.
     #[must_use]
-    pub fn key(collection: Collection, key: Key) -> Self {
-        Self {
-            key: Some(key),
-            ..Self::collection(collection)
-        }
+    pub const fn key(collection: Collection, key: Key) -> Self {
+        Self::of(StateScope::Key(collection, key))
+    }
+
+    const fn of(scope: StateScope) -> Self {
+        Self { scope, after: None }
     }
 
     /// The part of the range that comes after a collection and key.
@@ -181,16 +193,18 @@ impl StateRange {
     /// Whether a collection and key lie in the range.
     #[must_use]
     pub fn contains(&self, collection: &Collection, key: &Key) -> bool {
+        let in_scope = match &self.scope {
+            StateScope::World => true,
+            StateScope::Collection(only) => only == collection,
+            StateScope::Key(only, one) => (only, one) == (collection, key),
+        };
         let after = self.after.as_ref();
-        self.collection.as_ref().is_none_or(|c| c == collection)
-            && self.key.as_ref().is_none_or(|k| k == key)
-            && after.is_none_or(|(c, k)| (collection, key) > (c, k))
+        in_scope && after.is_none_or(|(c, k)| (collection, key) > (c, k))
     }
 }
 
 /// The state of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StateRow {
     /// The collection of the key.
     pub collection: Collection,
@@ -275,7 +289,6 @@ impl WorldPage {
 
 /// Where a world stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct WorldHead {
     /// The world.
     pub world: WorldId,

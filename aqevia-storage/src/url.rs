@@ -220,7 +220,10 @@ mod tests {
         assert_eq!(url("sqlite::memory:").path().unwrap(), ":memory:");
         assert_eq!(url("SQLite://a%3Fb.sqlite").path().unwrap(), "a?b.sqlite");
         assert_eq!(url("sqlite:///var/a").path().unwrap(), "/var/a");
-        assert_eq!(StoreUrl::from_path("sqlite", "100%").path().unwrap(), "100%");
+        assert_eq!(
+            StoreUrl::from_path("sqlite", "100%").path().unwrap(),
+            "100%"
+        );
         assert!(url("sqlite:%ff").path().is_err());
     }
 

@@ -27,7 +27,8 @@ impl WriterCheck<'_> {
         if part.epoch() < self.epoch {
             return Err(self.fenced(part));
         }
-        if part.epoch() > self.epoch {
+        // Nobody is given epoch zero, so a world at zero has no writer.
+        if part.epoch() > self.epoch || self.epoch == Epoch::ZERO {
             let (epoch, last) = (part.epoch().get(), self.epoch.get());
             return Err(Error::invalid(format!(
                 "epoch {epoch} has not been claimed, the last claim is {last}"
@@ -80,7 +81,7 @@ impl Phase {
     /// `Closed` if it is closed.
     pub fn init(&self) -> Result<()> {
         if self.0.fetch_or(INITIALISED, Ordering::AcqRel) & CLOSED != 0 {
-            return Err(Error::closed("initialise the store: it is closed"));
+            return Err(closed());
         }
         Ok(())
     }
@@ -88,6 +89,17 @@ impl Phase {
     /// Notes that the backend is closed.
     pub fn close(&self) {
         self.0.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Whether `init` is in order.
+    ///
+    /// # Errors
+    /// `Closed` after `close`.
+    pub fn check_open(&self) -> Result<()> {
+        if self.0.load(Ordering::Acquire) & CLOSED == 0 {
+            return Ok(());
+        }
+        Err(closed())
     }
 
     /// Whether calls other than `init` and `close` are in order.
@@ -98,7 +110,11 @@ impl Phase {
         match self.0.load(Ordering::Acquire) {
             INITIALISED => Ok(()),
             0 => Err(Error::invalid("the store is not initialised: call `init`")),
-            _ => Err(Error::closed("the store is closed")),
+            _ => Err(closed()),
         }
     }
+}
+
+fn closed() -> Error {
+    Error::closed("the store is closed")
 }

@@ -1,0 +1,288 @@
+//! One world's way through the flush loop: what waits, and the one part in flight.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::inbox::{Group, Inbox, Pending};
+use super::world::{Unpersisted, WorldShared};
+use crate::{
+    BatchNumber, BatchRecord, ControllerConfig, Error, ErrorKind, Link, Part, Receipt, Result,
+    Sequence, WorldRecord,
+};
+
+/// Tells the claims of a controller apart, also those of one world.
+pub(super) type LaneId = u64;
+
+/// How long a part waits before it is tried again: doubled each time, up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// A world as the flush loop sees it.
+///
+/// Invariant: the part in flight keeps its number and its content until a definite answer comes.
+#[derive(Debug)]
+pub(super) struct Lane {
+    world: Arc<WorldShared>,
+    head: Sequence,
+    last_number: BatchNumber,
+    last_at_ms: i64,
+    link: Link,
+    waiting: VecDeque<Group>,
+    in_flight: Option<InFlight>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    part: Arc<Part>,
+    members: Vec<Member>,
+    attempts: u32,
+    /// When to try again; `None` while the backend has it.
+    retry_at: Option<Instant>,
+    in_doubt: bool,
+}
+
+/// A group within a part: how many of its records, and who waits for them.
+#[derive(Debug)]
+struct Member {
+    count: u32,
+    answer: Option<oneshot::Sender<Result<Receipt>>>,
+}
+
+/// What the answer to a part means for its lane.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// The part is in the store.
+    Persisted,
+    /// It is to be tried again.
+    Retrying,
+    /// The lane has ended; its groups have been answered.
+    Stopped,
+}
+
+impl Lane {
+    pub(super) fn new(world: Arc<WorldShared>) -> Self {
+        let claim = world.claim();
+        Self {
+            head: claim.head,
+            last_number: claim.last_number,
+            last_at_ms: claim.last_at_ms,
+            link: claim.link,
+            waiting: VecDeque::new(),
+            in_flight: None,
+            world,
+        }
+    }
+
+    pub(super) fn id(&self) -> LaneId {
+        self.world.lane()
+    }
+
+    pub(super) fn into_world(self) -> Arc<WorldShared> {
+        self.world
+    }
+
+    pub(super) fn push(&mut self, group: Group) {
+        self.waiting.push_back(group);
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Whether a part waits to be tried again.
+    pub(super) fn is_retrying(&self) -> bool {
+        let in_flight = self.in_flight.as_ref();
+        in_flight.is_some_and(|in_flight| in_flight.retry_at.is_some())
+    }
+
+    /// From when the lane has a part to persist; `None` if it has none.
+    pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
+        match &self.in_flight {
+            Some(in_flight) => in_flight.retry_at,
+            None => (!self.waiting.is_empty()).then_some(now),
+        }
+    }
+
+    /// The part to persist now: the one in flight again, or one of the groups that wait.
+    pub(super) fn next_part(
+        &mut self,
+        now: Instant,
+        config: &ControllerConfig,
+    ) -> Result<Option<Arc<Part>>> {
+        if self.ready_at(now).is_none_or(|at| at > now) {
+            return Ok(None);
+        }
+        if self.in_flight.is_none() {
+            self.in_flight = self.form(config)?;
+        }
+        Ok(self.in_flight.as_mut().map(|in_flight| {
+            in_flight.retry_at = None;
+            in_flight.attempts += 1;
+            Arc::clone(&in_flight.part)
+        }))
+    }
+
+    /// Forms a part of as many whole groups as fit (clause C4).
+    fn form(&mut self, config: &ControllerConfig) -> Result<Option<InFlight>> {
+        let number = self.last_number.advance(1)?;
+        let mut size = Pending::default();
+        let mut records = Vec::new();
+        let mut members = Vec::new();
+        while let Some(group) = self.waiting.pop_front_if(|group| {
+            size.records += group.records.len();
+            size.bytes += group.bytes;
+            size.records <= config.batch_records_max && size.bytes <= config.batch_bytes_max
+        }) {
+            members.push(Member {
+                count: u32::try_from(group.records.len()).unwrap_or(u32::MAX),
+                answer: group.answer,
+            });
+            records.extend(group.records.into_iter().map(|record| {
+                let history = config.schema.history(&record.collection);
+                BatchRecord::new(record, history)
+            }));
+        }
+        if records.is_empty() {
+            self.answer(members, self.head, false);
+            return Ok(None);
+        }
+        // Invariant: each group was checked when it was accepted, so this refuses none.
+        let part = Part::new(
+            self.world.id().clone(),
+            self.world.claim().epoch,
+            number,
+            config.clock.now_ms().max(self.last_at_ms),
+            self.link,
+            records,
+        )?;
+        Ok(Some(InFlight {
+            part: Arc::new(part),
+            members,
+            attempts: 0,
+            retry_at: None,
+            in_doubt: false,
+        }))
+    }
+
+    /// Takes the backend's answer to the part in flight.
+    pub(super) fn settle(
+        &mut self,
+        answer: Result<Receipt>,
+        now: Instant,
+        inbox: &Inbox,
+    ) -> Settled {
+        let Some(mut in_flight) = self.in_flight.take() else {
+            return Settled::Retrying;
+        };
+        match answer {
+            Ok(receipt) => {
+                self.persisted(in_flight, receipt, inbox);
+                Settled::Persisted
+            }
+            Err(error) if error.kind().is_retryable() => {
+                in_flight.in_doubt |= error.kind() == ErrorKind::Ambiguous;
+                in_flight.retry_at = Some(now + retry_delay(in_flight.attempts));
+                self.in_flight = Some(in_flight);
+                Settled::Retrying
+            }
+            Err(error) => {
+                // Fenced and Invalid are told only of a part that is not in the store (clause P5).
+                in_flight.in_doubt &=
+                    !matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Invalid);
+                self.in_flight = Some(in_flight);
+                self.stop(&error);
+                Settled::Stopped
+            }
+        }
+    }
+
+    fn persisted(&mut self, in_flight: InFlight, receipt: Receipt, inbox: &Inbox) {
+        let part = in_flight.part;
+        let before = receipt.first.get().saturating_sub(1);
+        let before = Sequence::new(before).unwrap_or_default();
+        self.head = before.advance_saturating(u64::from(receipt.count));
+        self.last_number = part.number();
+        self.last_at_ms = part.at_ms();
+        self.link = part.link();
+        // Order matters: who hears that a group is durable finds the room that it took.
+        inbox.settle(Pending {
+            records: part.records().len(),
+            bytes: part.bytes(),
+        });
+        self.answer(in_flight.members, before, receipt.repeated);
+    }
+
+    /// Answers groups that lie one behind the other after `head`.
+    fn answer(&self, members: Vec<Member>, mut head: Sequence, repeated: bool) {
+        for member in members {
+            let receipt = head.advance(1).map(|first| Receipt {
+                first,
+                count: member.count,
+                repeated,
+            });
+            head = head.advance_saturating(u64::from(member.count));
+            if let Some(answer) = member.answer {
+                // Nobody may be waiting any more.
+                drop(answer.send(receipt));
+            }
+        }
+    }
+
+    /// Ends the lane: every group is answered with the error, and its records are kept.
+    pub(super) fn stop(&mut self, error: &Error) {
+        let in_flight = self.in_flight.take();
+        let waiting = std::mem::take(&mut self.waiting);
+        let left = unpersisted(in_flight.as_ref(), &waiting);
+        tracing::error!(
+            target: "aqevia_storage::controller",
+            world = %self.world.id(),
+            unpersisted = ?left,
+            %error,
+            "world stopped"
+        );
+        self.world.stop(error, left);
+        let members = in_flight
+            .into_iter()
+            .flat_map(|in_flight| in_flight.members);
+        let answers = members.map(|member| member.answer);
+        for answer in answers
+            .chain(waiting.into_iter().map(|group| group.answer))
+            .flatten()
+        {
+            drop(answer.send(Err(error.clone())));
+        }
+    }
+
+    /// Says that the backend still has the part in flight, so that nothing is known of it.
+    pub(super) fn doubt(&mut self) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.in_doubt |= in_flight.retry_at.is_none();
+        }
+    }
+}
+
+fn unpersisted(in_flight: Option<&InFlight>, waiting: &VecDeque<Group>) -> Unpersisted {
+    let mut left = Unpersisted::default();
+    if let Some(in_flight) = in_flight {
+        let records = in_flight.part.records().iter();
+        let records: Vec<WorldRecord> = records.map(|r| r.record().clone()).collect();
+        if in_flight.in_doubt {
+            left.in_doubt = records;
+        } else {
+            left.pending = records;
+        }
+    }
+    let waiting = waiting.iter().flat_map(|group| &group.records);
+    left.pending.extend(waiting.cloned());
+    left
+}
+
+fn retry_delay(attempts: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
+    RETRY_FIRST.saturating_mul(doubled).min(RETRY_LONGEST)
+}

@@ -1,0 +1,404 @@
+//! The flush controller: takes records from an engine without letting it wait, and persists them.
+
+mod flush;
+mod inbox;
+mod lane;
+mod report;
+mod ticket;
+mod world;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{OnceCell, oneshot, watch};
+
+use crate::{
+    Claim, ControllerConfig, Error, Limit, LogRange, LogRow, Page, Reads, Result, StateRange,
+    StateRow, StorageBackend, StoreInfo, WorldId, WorldRecord,
+};
+use flush::{FlushLoop, Outcome};
+use inbox::{Inbox, Urgency};
+use lane::Lane;
+use report::Report;
+use world::WorldShared;
+
+pub use report::ControllerStats;
+pub use ticket::{Refused, Ticket, Unflushed};
+pub use world::{Unpersisted, World};
+
+/// Takes records from an engine and persists them, on a thread and a runtime of its own.
+///
+/// Every call may be made from any thread, within any runtime or none; each async call has a
+/// `_blocking` twin. What is accepted is persisted when the first of these happens: the number or
+/// the bytes of pending records reach their capacity, the interval since the first of them has
+/// passed, a commit or a flush asks for it, the controller shuts down. Answers of the kinds
+/// `Unavailable`, `Ambiguous` and `Full` are retried for as long as the controller runs
+/// (clause C2).
+///
+/// Dropping the controller without [`StorageController::shutdown`] persists what it can, for at
+/// most the shutdown timeout, during which the dropping thread waits (clause C8).
+pub struct StorageController {
+    store: Arc<dyn StorageBackend>,
+    info: StoreInfo,
+    inbox: Arc<Inbox>,
+    report: Arc<Report>,
+    runtime: Handle,
+    outcome: watch::Receiver<Outcome>,
+    worlds: Mutex<HashMap<WorldId, Arc<OnceCell<World>>>>,
+    lanes: AtomicU64,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StorageController {
+    /// Initialises the store and starts the controller on a thread of its own.
+    ///
+    /// # Errors
+    /// `Invalid` if a setting is out of its range, and those of [`StorageBackend::init`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves an initialised store, and ends the thread.
+    pub async fn start(store: Arc<dyn StorageBackend>, config: ControllerConfig) -> Result<Self> {
+        config.check()?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| no_thread(error, "make a runtime"))?;
+        let handle = runtime.handle().clone();
+        let (started, starting) = oneshot::channel();
+        let to_init = Arc::clone(&store);
+        let thread = thread::Builder::new().name("aqevia-storage".into());
+        let thread = thread.spawn(move || {
+            runtime.block_on(serve(to_init, config, started));
+            // A call that hangs in the store must not hold up who waits for this thread.
+            runtime.shutdown_background();
+        });
+        let thread = thread.map_err(|error| no_thread(error, "start a thread"))?;
+        let ended = |_| Error::closed("start the controller: its thread ended");
+        let parts = starting.await.map_err(ended)??;
+        Ok(Self::assemble(store, parts, handle, Some(thread)))
+    }
+
+    /// [`StorageController::start`] on this thread, which may be any.
+    ///
+    /// # Errors
+    /// As [`StorageController::start`].
+    pub fn start_blocking(
+        store: Arc<dyn StorageBackend>,
+        config: ControllerConfig,
+    ) -> Result<Self> {
+        pollster::block_on(Self::start(store, config))
+    }
+
+    /// Starts the controller on the runtime that this is called in, for a test that pauses time.
+    ///
+    /// Dropping such a controller asks its loop to end and does not wait for that.
+    ///
+    /// # Errors
+    /// As [`StorageController::start`].
+    ///
+    /// # Panics
+    /// If it is polled outside a Tokio runtime.
+    pub async fn start_here(
+        store: Arc<dyn StorageBackend>,
+        config: ControllerConfig,
+    ) -> Result<Self> {
+        config.check()?;
+        let (started, starting) = oneshot::channel();
+        tokio::spawn(serve(Arc::clone(&store), config, started));
+        let ended = |_| Error::closed("start the controller: its task ended");
+        let parts = starting.await.map_err(ended)??;
+        Ok(Self::assemble(store, parts, Handle::current(), None))
+    }
+
+    fn assemble(
+        store: Arc<dyn StorageBackend>,
+        parts: Started,
+        runtime: Handle,
+        thread: Option<JoinHandle<()>>,
+    ) -> Self {
+        Self {
+            store,
+            info: parts.info,
+            inbox: parts.inbox,
+            report: parts.report,
+            runtime,
+            outcome: parts.outcome,
+            worlds: Mutex::default(),
+            lanes: AtomicU64::new(0),
+            thread,
+        }
+    }
+
+    /// What the store is.
+    #[must_use]
+    pub const fn store_info(&self) -> &StoreInfo {
+        &self.info
+    }
+
+    /// Claims a world for writing, or returns the one that is open (clause C10).
+    ///
+    /// A world that was stopped, by being fenced or otherwise, is claimed anew: call this again
+    /// only if taking the world over is meant, and read its state again.
+    ///
+    /// # Errors
+    /// Those of [`StorageBackend::claim`]; `Closed` after shutdown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the world claimed by this controller, and not open.
+    pub async fn open_world(&self, id: WorldId) -> Result<World> {
+        let cell = self.cell(&id);
+        let world = cell.get_or_try_init(|| self.claim(id)).await?;
+        Ok(world.clone())
+    }
+
+    /// [`StorageController::open_world`] on this thread, which may be any.
+    ///
+    /// # Errors
+    /// As [`StorageController::open_world`].
+    pub fn open_world_blocking(&self, id: WorldId) -> Result<World> {
+        pollster::block_on(self.open_world(id))
+    }
+
+    /// The place of a world: one claim is made in it, however many wait for it.
+    fn cell(&self, id: &WorldId) -> Arc<OnceCell<World>> {
+        let mut worlds = self.lock_worlds();
+        let cell = worlds.entry(id.clone()).or_default();
+        if cell.get().is_some_and(|world| world.stopped().is_some()) {
+            *cell = Arc::default();
+        }
+        Arc::clone(cell)
+    }
+
+    async fn claim(&self, id: WorldId) -> Result<World> {
+        let doing = format!("open world {id:?}");
+        let config = self.inbox.config();
+        let schema = config.schema.fingerprint();
+        let (store, world, owner) = (Arc::clone(&self.store), id.clone(), config.owner.clone());
+        let claim = self
+            .on_runtime(async move { store.claim(&world, &owner, schema).await })
+            .await
+            .map_err(|error| error.context(&doing))?;
+        warn_of_schema(&id, &claim, config);
+        let lane = self.lanes.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(WorldShared::new(id, lane, claim));
+        self.inbox
+            .open(Lane::new(Arc::clone(&shared)))
+            .map_err(|error| error.context(&doing))?;
+        Ok(World::new(shared, Arc::clone(&self.inbox)))
+    }
+
+    /// Hands over one record of any open world without asking what becomes of it.
+    ///
+    /// # Errors
+    /// `Invalid` if its world is not open, and those of [`World::record`]. The record is handed
+    /// back.
+    pub fn record(&self, record: WorldRecord) -> Result<(), Refused> {
+        let world = {
+            let worlds = self.lock_worlds();
+            worlds
+                .get(&record.world)
+                .and_then(|cell| cell.get().cloned())
+        };
+        let Some(world) = world else {
+            let id = &record.world;
+            let error = Error::invalid(format!("record in world {id:?}: it is not open"));
+            return Err(Refused::new(error, vec![record]));
+        };
+        world.record(record)
+    }
+
+    /// Waits until everything accepted before is durable, in every open world (clause C1).
+    ///
+    /// # Errors
+    /// The error of a world that is stopped, after all others are durable; `Closed` after shutdown.
+    ///
+    /// # Cancel safety
+    /// The flush is under way when this is first polled; dropping the future gives up the answer.
+    pub async fn flush(&self) -> Result<()> {
+        let worlds: Vec<World> = {
+            let worlds = self.lock_worlds();
+            worlds
+                .values()
+                .filter_map(|cell| cell.get().cloned())
+                .collect()
+        };
+        let marks = worlds
+            .iter()
+            .map(|world| world.hand_over(Vec::new(), Urgency::Now));
+        let marks: Vec<Result<Ticket, Refused>> = marks.collect();
+        let mut result = Ok(());
+        for mark in marks {
+            let durable = match mark {
+                Ok(ticket) => ticket.await.map(|_| ()),
+                Err(refused) => Err(refused.error),
+            };
+            result = result.and(durable);
+        }
+        result
+    }
+
+    /// [`StorageController::flush`] on this thread, which may be any.
+    ///
+    /// # Errors
+    /// As [`StorageController::flush`].
+    pub fn flush_blocking(&self) -> Result<()> {
+        pollster::block_on(self.flush())
+    }
+
+    /// Accepts nothing more, persists all that was accepted, and closes the store (clause C6).
+    ///
+    /// Calling it again gives the same answer.
+    ///
+    /// # Errors
+    /// What could not be persisted within the shutdown timeout, and why.
+    ///
+    /// # Cancel safety
+    /// The shutdown is under way when this is first polled, and goes on when the future is dropped.
+    pub async fn shutdown(&self) -> Result<(), Unflushed> {
+        self.inbox.close();
+        let mut outcome = self.outcome.clone();
+        let ended = outcome.wait_for(Option::is_some).await;
+        match ended.ok().and_then(|outcome| outcome.clone()) {
+            Some(outcome) => outcome,
+            None => Err(Unflushed {
+                error: Error::closed("the flush loop ended without an outcome"),
+                pending: Vec::new(),
+                in_doubt: Vec::new(),
+            }),
+        }
+    }
+
+    /// [`StorageController::shutdown`] on this thread, which may be any.
+    ///
+    /// # Errors
+    /// As [`StorageController::shutdown`].
+    pub fn shutdown_blocking(&self) -> Result<(), Unflushed> {
+        pollster::block_on(self.shutdown())
+    }
+
+    /// What the controller did so far, and how it stands.
+    #[must_use]
+    pub fn stats(&self) -> ControllerStats {
+        self.report.read(self.inbox.pending())
+    }
+
+    /// Runs work on the controller's runtime, where the store's connections live.
+    async fn on_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let ended = |error| Error::closed("the controller has been shut down").with_source(error);
+        self.runtime.spawn(work).await.map_err(ended)?
+    }
+
+    fn lock_worlds(&self) -> MutexGuard<'_, HashMap<WorldId, Arc<OnceCell<World>>>> {
+        self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reading goes to the store: what is accepted and not yet persisted is not seen.
+#[async_trait]
+impl Reads for StorageController {
+    async fn log(
+        &self,
+        world: &WorldId,
+        range: LogRange,
+        limit: Limit,
+    ) -> Result<Page<LogRow, LogRange>> {
+        let (store, world) = (Arc::clone(&self.store), world.clone());
+        self.on_runtime(async move { store.log(&world, range, limit).await })
+            .await
+    }
+
+    async fn state(
+        &self,
+        world: &WorldId,
+        range: StateRange,
+        limit: Limit,
+    ) -> Result<Page<StateRow, StateRange>> {
+        let (store, world) = (Arc::clone(&self.store), world.clone());
+        self.on_runtime(async move { store.state(&world, range, limit).await })
+            .await
+    }
+}
+
+impl Drop for StorageController {
+    fn drop(&mut self) {
+        self.inbox.close();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // A task of the controller's own runtime may hold the last reference to it.
+        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            tracing::error!(target: "aqevia_storage::controller", "the flush loop panicked");
+        }
+    }
+}
+
+impl fmt::Debug for StorageController {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StorageController")
+            .field("store", &self.info)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a started loop shares with its controller.
+struct Started {
+    info: StoreInfo,
+    inbox: Arc<Inbox>,
+    report: Arc<Report>,
+    outcome: watch::Receiver<Outcome>,
+}
+
+/// Initialises the store, tells the controller, and runs the flush loop.
+async fn serve(
+    store: Arc<dyn StorageBackend>,
+    config: ControllerConfig,
+    started: oneshot::Sender<Result<Started>>,
+) {
+    let info = match store.init(config.schema_policy).await {
+        Ok(info) => info,
+        // Nobody may be waiting any more.
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    let inbox = Arc::new(Inbox::new(config));
+    let report = Arc::new(Report::default());
+    report.set_ready(true);
+    let (sender, outcome) = watch::channel(None);
+    let flush_loop = FlushLoop::new(store, Arc::clone(&inbox), Arc::clone(&report), sender);
+    let parts = Started {
+        info,
+        inbox: Arc::clone(&inbox),
+        report,
+        outcome,
+    };
+    if started.send(Ok(parts)).is_err() {
+        inbox.close();
+    }
+    flush_loop.run().await;
+}
+
+fn warn_of_schema(id: &WorldId, claim: &Claim, config: &ControllerConfig) {
+    let before = claim.schema;
+    if before.is_some_and(|schema| schema != config.schema.fingerprint()) {
+        tracing::warn!(
+            target: "aqevia_storage::controller",
+            world = %id,
+            "the schema differs from that of the last writer; the history of a collection begins \
+             where it was declared"
+        );
+    }
+}
+
+fn no_thread(error: std::io::Error, doing: &str) -> Error {
+    let message = format!("start the controller: {doing}: {error}");
+    Error::new(crate::ErrorKind::Unavailable, message).with_source(error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! What the clauses leave open: when the loop flushes, how it retries, how it ends.
+//!
+//! Time is paused: it moves on only when every task waits for it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::{
+    Batch, Collection, ErrorKind, Fingerprint, Key, Memory, Owner, Payload, Receipt, SchemaPolicy,
+    StorageStats, WorldPage, WorldRange,
+};
+
+/// What the scripted backend does with the next batch.
+enum Act {
+    Persist,
+    /// Fails before anything is written.
+    Fail(ErrorKind),
+    /// Writes, and then loses the answer.
+    LoseAnswer,
+    Hang,
+    Panic,
+}
+
+/// `Memory`, which does as the script says and notes when each batch came.
+#[derive(Default)]
+struct Scripted {
+    memory: Memory,
+    script: Mutex<VecDeque<Act>>,
+    batches: Mutex<Vec<(Instant, Batch)>>,
+}
+
+impl Scripted {
+    fn new(script: impl IntoIterator<Item = Act>) -> Arc<Self> {
+        Arc::new(Self {
+            script: Mutex::new(script.into_iter().collect()),
+            ..Self::default()
+        })
+    }
+
+    fn batches(&self) -> Vec<(Instant, Batch)> {
+        self.batches.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Reads for Scripted {
+    async fn log(
+        &self,
+        world: &WorldId,
+        range: LogRange,
+        limit: Limit,
+    ) -> Result<Page<LogRow, LogRange>> {
+        self.memory.log(world, range, limit).await
+    }
+
+    async fn state(
+        &self,
+        world: &WorldId,
+        range: StateRange,
+        limit: Limit,
+    ) -> Result<Page<StateRow, StateRange>> {
+        self.memory.state(world, range, limit).await
+    }
+}
+
+#[async_trait]
+impl StorageBackend for Scripted {
+    async fn init(&self, policy: SchemaPolicy) -> Result<StoreInfo> {
+        self.memory.init(policy).await
+    }
+
+    async fn claim(&self, world: &WorldId, owner: &Owner, schema: Fingerprint) -> Result<Claim> {
+        self.memory.claim(world, owner, schema).await
+    }
+
+    async fn persist_batch(&self, batch: Batch) -> Vec<Result<Receipt>> {
+        let noted = (Instant::now(), batch.clone());
+        self.batches.lock().unwrap().push(noted);
+        let act = self.script.lock().unwrap().pop_front();
+        let fail = |kind| {
+            let error = Error::new(kind, "scripted");
+            vec![Err(error); batch.parts().len()]
+        };
+        match act.unwrap_or(Act::Persist) {
+            Act::Persist => self.memory.persist_batch(batch).await,
+            Act::Fail(kind) => fail(kind),
+            Act::LoseAnswer => {
+                self.memory.persist_batch(batch.clone()).await;
+                fail(ErrorKind::Ambiguous)
+            }
+            Act::Hang => std::future::pending().await,
+            Act::Panic => panic!("scripted"),
+        }
+    }
+
+    async fn snapshot(&self, world: &WorldId) -> Result<Box<dyn Reads>> {
+        self.memory.snapshot(world).await
+    }
+
+    async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
+        self.memory.worlds(range, limit).await
+    }
+
+    fn stats(&self) -> StorageStats {
+        self.memory.stats()
+    }
+
+    async fn close(&self) -> Result<()> {
+        // Left open, so that a test reads what is there afterwards.
+        Ok(())
+    }
+}
+
+fn arda() -> WorldId {
+    WorldId::new("arda").unwrap()
+}
+
+fn event() -> WorldRecord {
+    WorldRecord::new(arda(), Payload::Json("{}".into()), 0)
+}
+
+fn put(key: &str) -> WorldRecord {
+    let fleets = Collection::new("fleets").unwrap();
+    let key = Key::new(key).unwrap();
+    WorldRecord::put(&arda(), &fleets, key, Payload::Json("{}".into()), 0)
+}
+
+async fn start(store: &Arc<Scripted>, config: ControllerConfig) -> (StorageController, World) {
+    let store = Arc::clone(store) as Arc<dyn StorageBackend>;
+    let controller = StorageController::start_here(store, config).await.unwrap();
+    let world = controller.open_world(arda()).await.unwrap();
+    (controller, world)
+}
+
+async fn head(controller: &StorageController) -> u64 {
+    let page = controller
+        .log(&arda(), LogRange::ALL, Limit::items(1))
+        .await;
+    page.unwrap().head.get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_counts_from_the_first_pending_record() {
+    let store = Scripted::new([]);
+    let (_controller, world) = start(&store, ControllerConfig::default()).await;
+    tokio::time::advance(Duration::from_millis(700)).await;
+    let begin = Instant::now();
+    let ticket = world.submit(vec![event()]).unwrap();
+    tokio::time::advance(Duration::from_millis(400)).await;
+    world.record(event()).unwrap();
+    assert_eq!(ticket.await.unwrap().first.get(), 1);
+    let batches = store.batches();
+    assert_eq!(batches.len(), 1);
+    // Timers of a paused runtime have a resolution of a millisecond.
+    let took = batches[0].0 - begin;
+    assert!((1000..=1001).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(batches[0].1.parts()[0].count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_capacity_flushes_at_once() {
+    let store = Scripted::new([]);
+    let (_controller, world) = start(&store, ControllerConfig::default()).await;
+    let begin = Instant::now();
+    for _ in 0..9 {
+        world.record(event()).unwrap();
+    }
+    let last = world.submit(vec![event()]).unwrap();
+    assert_eq!(last.await.unwrap().first.get(), 10);
+    assert_eq!(Instant::now(), begin);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_capacity_in_bytes_flushes_at_once() {
+    let store = Scripted::new([]);
+    let config = ControllerConfig {
+        batch_capacity_bytes: event().bytes() * 2,
+        ..ControllerConfig::default()
+    };
+    let (_controller, world) = start(&store, config).await;
+    let begin = Instant::now();
+    world.record(event()).unwrap();
+    world.submit(vec![event()]).unwrap().await.unwrap();
+    assert_eq!(Instant::now(), begin);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_takes_what_was_accepted_before_with_it() {
+    let store = Scripted::new([]);
+    let (_controller, world) = start(&store, ControllerConfig::default()).await;
+    let begin = Instant::now();
+    world.record(event()).unwrap();
+    let receipt = world.commit(vec![event(), event()]).await.unwrap();
+    assert_eq!((receipt.first.get(), receipt.count), (2, 2));
+    assert_eq!(Instant::now(), begin);
+    assert_eq!(store.batches().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_retried_with_the_same_number_and_content_until_it_is_in() {
+    let store = Scripted::new([
+        Act::LoseAnswer,
+        Act::Fail(ErrorKind::Unavailable),
+        Act::Fail(ErrorKind::Full),
+    ]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let first = world.submit(vec![event()]).unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(1020)).await;
+        assert!(!controller.stats().ready);
+        world.commit(vec![event()]).await.unwrap()
+    };
+    let (first, later) = tokio::join!(first, later);
+    assert!(first.unwrap().repeated);
+    assert_eq!(later.first.get(), 2);
+    let batches = store.batches();
+    let numbers = batches.iter().map(|(_, b)| b.parts()[0].number().get());
+    assert_eq!(numbers.collect::<Vec<_>>(), [1, 1, 1, 1, 2]);
+    let digests = batches[..4].iter().map(|(_, b)| *b.parts()[0].digest());
+    assert!(
+        digests
+            .collect::<Vec<_>>()
+            .windows(2)
+            .all(|two| two[0] == two[1])
+    );
+    let stats = controller.stats();
+    assert_eq!(
+        (stats.errors.total(), stats.records, stats.ready),
+        (3, 2, true)
+    );
+    assert_eq!(head(&controller).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_backend_is_an_unknown_outcome() {
+    let store = Scripted::new([Act::Panic]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    assert_eq!(world.commit(vec![event()]).await.unwrap().first.get(), 1);
+    assert_eq!(controller.stats().errors.of(ErrorKind::Ambiguous), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_world_stops_and_hands_back_what_was_not_persisted() {
+    let store = Scripted::new([]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let other = Owner::new("another").unwrap();
+    let schema = crate::Schema::new().fingerprint();
+    store.claim(&arda(), &other, schema).await.unwrap();
+    world.record(put("a")).unwrap();
+    let error = world.commit(vec![put("b")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    let refused = world.submit(vec![put("c")]).unwrap_err();
+    assert_eq!(
+        (refused.error.kind(), refused.records.len()),
+        (ErrorKind::Fenced, 1)
+    );
+    assert_eq!(
+        controller.flush().await.unwrap_err().kind(),
+        ErrorKind::Fenced
+    );
+    assert_eq!(controller.stats().pending_records, 2);
+    assert_eq!(world.take_unpersisted().pending, [put("a"), put("b")]);
+    assert_eq!(controller.stats().pending_records, 0);
+    let again = controller.open_world(arda()).await.unwrap();
+    assert_eq!(again.commit(vec![put("d")]).await.unwrap().first.get(), 1);
+    controller.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_tells_what_is_pending_and_what_is_in_doubt() {
+    let store = Scripted::new([Act::Hang]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let hanging = world.commit(vec![put("a")]);
+    let waiting = async {
+        tokio::task::yield_now().await;
+        let waiting = world.submit(vec![put("b"), put("c")]).unwrap();
+        let begin = Instant::now();
+        let left = controller.shutdown().await.unwrap_err();
+        assert_eq!((Instant::now() - begin).as_secs(), 10);
+        assert_eq!(left.in_doubt, [put("a")]);
+        assert_eq!(left.pending, [put("b"), put("c")]);
+        waiting.await.unwrap_err()
+    };
+    let (hanging, waiting) = tokio::join!(hanging, waiting);
+    assert_eq!(hanging.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(waiting.kind(), ErrorKind::Closed);
+    let refused = world.submit(vec![event()]).unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_controller_logs_what_was_lost() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let store =
+        Scripted::new(std::iter::repeat_with(|| Act::Fail(ErrorKind::Unavailable)).take(99));
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    world.record(put("a")).unwrap();
+    world.record(put("b")).unwrap();
+    drop(controller);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        log.contains("unpersisted=2 records pending, 0 in doubt"),
+        "{log}"
+    );
+    assert!(log.contains("world=arda"), "{log}");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn worlds_are_claimed_once_however_many_open_them() {
+    let store = Scripted::new([]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let (a, b) = tokio::join!(controller.open_world(arda()), controller.open_world(arda()));
+    let epochs = [world, a.unwrap(), b.unwrap()].map(|world| world.claim().epoch.get());
+    assert_eq!(epochs, [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_world_that_is_not_open_is_handed_back() {
+    let store = Scripted::new([]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    controller.record(event()).unwrap();
+    let elsewhere = WorldRecord::new(WorldId::new("elsewhere").unwrap(), Vec::new(), 0);
+    let refused = controller.record(elsewhere.clone()).unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Invalid);
+    assert_eq!(refused.records, std::slice::from_ref(&elsewhere));
+    let refused = world.submit(vec![event(), elsewhere]).unwrap_err();
+    assert_eq!(
+        (refused.error.kind(), refused.records.len()),
+        (ErrorKind::Invalid, 2)
+    );
+}
+
+#[test]
+fn a_thread_without_a_runtime_uses_the_blocking_twins() {
+    let memory = Arc::new(Memory::new());
+    let store = Arc::clone(&memory) as Arc<dyn StorageBackend>;
+    let controller = StorageController::start_blocking(store, ControllerConfig::default()).unwrap();
+    let world = controller.open_world_blocking(arda()).unwrap();
+    let ticket = world.submit(vec![event()]).unwrap();
+    assert_eq!(world.commit_blocking(vec![event()]).unwrap().first.get(), 2);
+    assert_eq!(ticket.wait_blocking().unwrap().first.get(), 1);
+    controller.record(event()).unwrap();
+    controller.flush_blocking().unwrap();
+    assert_eq!(controller.stats().records, 3);
+    controller.shutdown_blocking().unwrap();
+    controller.shutdown_blocking().unwrap();
+}
+
+#[test]
+fn a_store_that_does_not_open_starts_no_controller() {
+    let memory = Memory::new();
+    pollster::block_on(memory.close()).unwrap();
+    let started = StorageController::start_blocking(Arc::new(memory), ControllerConfig::default());
+    assert_eq!(started.unwrap_err().kind(), ErrorKind::Closed);
+}
