@@ -1,0 +1,43 @@
+//! A harness over the reference backend.
+
+use std::sync::Arc;
+
+use aqevia_storage::{Capabilities, Durability, Memory, SchemaPolicy, StorageBackend};
+use async_trait::async_trait;
+use conformance::{Harness, Scene, render};
+
+/// A store in memory.
+pub(crate) struct MemoryHarness(Memory);
+
+#[async_trait]
+impl Harness for MemoryHarness {
+    async fn new() -> Self {
+        Self(Memory::new())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durability: Durability::None,
+            shared: false,
+            snapshot: true,
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn StorageBackend> {
+        Arc::new(self.0.reopen())
+    }
+
+    async fn stage(&self, scene: Scene) {
+        unreachable!("{scene:?}: a store in memory has no layout")
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "a store in memory can always be initialised"
+    )]
+    async fn dump(&self) -> Vec<u8> {
+        let backend = self.0.reopen();
+        backend.init(SchemaPolicy::Upgrade).await.expect("`init`");
+        render(&backend).await
+    }
+}

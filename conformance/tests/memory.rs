@@ -1,0 +1,7 @@
+//! The suite on the reference backend.
+
+mod harness;
+
+use harness::MemoryHarness;
+
+conformance::conformance_suite!(MemoryHarness);
