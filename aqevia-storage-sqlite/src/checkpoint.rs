@@ -1,0 +1,127 @@
+//! Moving the write-ahead log into the database, off the way of commits.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use aqevia_storage::Result;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::SqliteConfig;
+use crate::error::writing;
+use crate::inspect::connect;
+use crate::layout::configure;
+use crate::permissions::{beside, fault};
+
+/// The size to which the file of the log shrinks when it begins anew: 4 MiB.
+pub(crate) const LOG_KEPT_BYTES: i64 = 4 << 20;
+
+/// The log is moved when it is larger than this.
+const LOG_BYTES: u64 = LOG_KEPT_BYTES as u64;
+
+/// Beyond this the writer waits for readers to let go of the log: 64 MiB.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// How long the writer waits for readers each time.
+const WAIT_FOR_READERS: Duration = Duration::from_millis(100);
+
+/// A thread that moves the log while the writer goes on.
+///
+/// Ends when it is dropped; `end` waits for that.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    log: PathBuf,
+    busy_timeout: Duration,
+    wake: SyncSender<()>,
+    /// Held while the thread moves the log: two cannot do that at once.
+    moving: Arc<Mutex<()>>,
+    thread: JoinHandle<()>,
+    /// At which size of the log the writer waits for readers next.
+    wait_at_bytes: u64,
+}
+
+impl Checkpointer {
+    /// Starts the thread, with a connection of its own.
+    pub(crate) fn start(path: &Path, config: &SqliteConfig) -> Result<Self> {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(writing)?;
+        configure(&connection, config).map_err(writing)?;
+        // One wake-up that waits is enough: it is looked at after the one before is done with.
+        let (wake, woken) = sync_channel(1);
+        let moving = Arc::new(Mutex::new(()));
+        let of_thread = Arc::clone(&moving);
+        let thread = Builder::new()
+            .name("aqevia-sqlite-checkpoint".to_owned())
+            .spawn(move || run(&connection, &woken, &of_thread))
+            .map_err(|error| fault(path, error))?;
+        Ok(Self {
+            log: beside(path, "-wal"),
+            busy_timeout: config.busy_timeout,
+            wake,
+            moving,
+            thread,
+            wait_at_bytes: LOG_BYTES_MAX,
+        })
+    }
+
+    /// Sees to it that the log stays bounded. Called by the writer after each commit.
+    pub(crate) fn after_commit(&mut self, writer: &Connection) {
+        let bytes = self.log.metadata().map_or(0, |metadata| metadata.len());
+        if bytes <= LOG_BYTES {
+            return;
+        }
+        // If it is awake or about to be, that is as good.
+        let _ = self.wake.try_send(());
+        if bytes <= LOG_BYTES_MAX {
+            self.wait_at_bytes = LOG_BYTES_MAX;
+        } else if bytes > self.wait_at_bytes {
+            self.restart(writer);
+            self.wait_at_bytes = bytes + LOG_BYTES;
+        }
+    }
+
+    /// Lets the log begin anew, once all of it is moved and no reader needs it.
+    fn restart(&self, writer: &Connection) {
+        let _alone = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = writer
+            .busy_timeout(WAIT_FOR_READERS)
+            .and_then(|()| checkpoint(writer, "RESTART"));
+        warn(&moved, false);
+        warn(&writer.busy_timeout(self.busy_timeout), false);
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) fn end(self) {
+        drop(self.wake);
+        if self.thread.join().is_err() {
+            tracing::error!(target: "aqevia_storage::backend", "the checkpointing thread panicked");
+        }
+    }
+}
+
+fn run(connection: &Connection, woken: &Receiver<()>, moving: &Mutex<()>) {
+    let mut failing = false;
+    while woken.recv().is_ok() {
+        let alone = moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = checkpoint(connection, "PASSIVE");
+        drop(alone);
+        warn(&moved, failing);
+        failing = moved.is_err();
+    }
+}
+
+/// Moves what can be moved of the log. That readers or a writer are in the way is no error.
+pub(crate) fn checkpoint(connection: &Connection, mode: &'static str) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "wal_checkpoint", mode)
+}
+
+fn warn(moved: &rusqlite::Result<()>, again: bool) {
+    if let (Err(error), false) = (moved, again) {
+        tracing::warn!(
+            target: "aqevia_storage::backend",
+            error = error as &dyn std::error::Error,
+            "the write-ahead log could not be moved into the database, and grows",
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! Pages of a world's log and state. Each is to be read in one transaction (clause R5).
+
+use aqevia_storage::{
+    Change, Collection, Error, Form, Key, Limit, LogRange, LogRow, Page, Payload, Result, Sequence,
+    StateRange, StateRow, StateScope, WorldId, WorldRecord,
+};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, Rows, params};
+
+use crate::error::reading;
+use crate::world::World;
+
+/// What `world_records.change` says of each change.
+pub(crate) const PUT: i64 = 1;
+pub(crate) const DELETE: i64 = 2;
+pub(crate) const EVENT: i64 = 3;
+
+/// The head of a world, which a world that is not in the store has at zero.
+pub(crate) fn head(connection: &Connection, world: &WorldId) -> Result<Sequence> {
+    let world = World::find(connection, world)?;
+    Ok(world.map_or(Sequence::ZERO, |world| world.head))
+}
+
+/// A page of a world's log.
+pub(crate) fn log(
+    connection: &Connection,
+    id: &WorldId,
+    range: LogRange,
+    limit: Limit,
+) -> Result<Page<LogRow, LogRange>> {
+    let Some(world) = World::find(connection, id)? else {
+        return Ok(Page::new(Vec::new(), None, Sequence::ZERO));
+    };
+    let mut select = connection
+        .prepare_cached(include_str!("sql/select_log.sql"))
+        .map_err(reading)?;
+    let ids = [world.log_id(range.after) + 1, world.log_id(range.until)];
+    let rows = select.query(ids).map_err(reading)?;
+    let mut names = Names::default();
+    let decode = |row: &Row<'_>| Ok(Some(log_row(row, id, &world, &mut names)?));
+    let (items, full) = take(rows, limit, decode, |row| row.record.bytes())?;
+    let last = items.last().filter(|_| full);
+    let next = last.map(|row| LogRange::after(row.sequence).until(range.until));
+    Ok(Page::new(items, next, world.head))
+}
+
+/// A page of a world's state.
+pub(crate) fn state(
+    connection: &Connection,
+    id: &WorldId,
+    range: &StateRange,
+    limit: Limit,
+) -> Result<Page<StateRow, StateRange>> {
+    let Some(world) = World::find(connection, id)? else {
+        return Ok(Page::new(Vec::new(), None, Sequence::ZERO));
+    };
+    let after = range.after.as_ref();
+    let (collection, key) = after.map_or(("", ""), |(c, k)| (c.as_str(), k.as_str()));
+    let (sql, [collection, key]) = match &range.scope {
+        StateScope::Key(only, key) => (STATE_KEY, [only.as_str(), key.as_str()]),
+        StateScope::Collection(only) if only.as_str() == collection => {
+            (STATE_COLLECTION, [collection, key])
+        }
+        StateScope::Collection(only) => (STATE_COLLECTION, [only.as_str(), ""]),
+        _ => (STATE, [collection, key]),
+    };
+    let mut select = connection.prepare_cached(sql).map_err(reading)?;
+    let rows = select
+        .query(params![world.number, collection, key])
+        .map_err(reading)?;
+    let mut names = Names::default();
+    // The statement selects no less than the range, and more only if the range is empty or odd.
+    let decode = |row: &Row<'_>| {
+        let row = state_row(row, &mut names)?;
+        Ok(Some(row).filter(|row| range.contains(&row.collection, &row.key)))
+    };
+    let (items, full) = take(rows, limit, decode, StateRow::bytes)?;
+    let last = items.last().filter(|_| full);
+    let next = last.map(|row| range.clone().after(row.collection.clone(), row.key.clone()));
+    Ok(Page::new(items, next, world.head))
+}
+
+const STATE: &str = include_str!("sql/select_state.sql");
+const STATE_COLLECTION: &str = include_str!("sql/select_state_collection.sql");
+const STATE_KEY: &str = include_str!("sql/select_state_key.sql");
+
+/// The items of a page, and whether others follow. Rows that decode to nothing are passed over.
+fn take<T>(
+    mut rows: Rows<'_>,
+    limit: Limit,
+    mut decode: impl FnMut(&Row<'_>) -> Result<Option<T>>,
+    bytes: impl Fn(&T) -> usize,
+) -> Result<(Vec<T>, bool)> {
+    let mut meter = limit.meter();
+    let mut items = Vec::new();
+    while let Some(row) = rows.next().map_err(reading)? {
+        let Some(item) = decode(row)? else { continue };
+        if !meter.admit(bytes(&item)) {
+            return Ok((items, true));
+        }
+        items.push(item);
+    }
+    Ok((items, false))
+}
+
+/// The collection of the row before, which most often is that of the next, so that they share it.
+#[derive(Default)]
+struct Names(Option<Collection>);
+
+impl Names {
+    fn collection(&mut self, text: &str) -> Result<Collection> {
+        if let Some(last) = self.0.as_ref().filter(|last| last.as_str() == text) {
+            return Ok(last.clone());
+        }
+        let collection = Collection::new(text)?;
+        Ok(self.0.insert(collection).clone())
+    }
+}
+
+/// A row of `select_log.sql`.
+fn log_row(row: &Row<'_>, id: &WorldId, world: &World, names: &mut Names) -> Result<LogRow> {
+    let log_id = integer(row, 0)?;
+    let mut decode = || -> Result<LogRow> {
+        if text(row, 1)? != Some(id.as_str()) {
+            return Err(Error::corrupt("it is of another world"));
+        }
+        let collection = names.collection(required(text(row, 3)?)?)?;
+        let key = text(row, 5)?.map(Key::new).transpose()?;
+        let change = change(integer(row, 4)?, key, payload(row, 6)?)?;
+        let record = WorldRecord::of(id, &collection, change, integer(row, 2)?);
+        Ok(LogRow::new(world.sequence(log_id)?, record))
+    };
+    decode().map_err(|matter| {
+        Error::corrupt(format!(
+            "row {log_id} of world_records cannot be right: {matter}"
+        ))
+    })
+}
+
+fn change(tag: i64, key: Option<Key>, payload: Option<Payload>) -> Result<Change> {
+    match (tag, key, payload) {
+        (PUT, Some(key), Some(payload)) => Ok(Change::Put { key, payload }),
+        (DELETE, Some(key), None) => Ok(Change::Delete { key }),
+        (EVENT, key, Some(payload)) => Ok(Change::Event { key, payload }),
+        _ => Err(Error::corrupt("change, key and payload do not go together")),
+    }
+}
+
+/// A row of `select_state.sql` or one of its kin.
+fn state_row(row: &Row<'_>, names: &mut Names) -> Result<StateRow> {
+    let mut decode = || -> Result<StateRow> {
+        let collection = names.collection(required(text(row, 0)?)?)?;
+        let key = Key::new(required(text(row, 1)?)?)?;
+        let sequence = Sequence::try_from(integer(row, 2)?)?;
+        Ok(StateRow {
+            collection,
+            key,
+            payload: required(payload(row, 5)?)?,
+            sequence,
+            first_timestamp: integer(row, 3)?,
+            last_timestamp: integer(row, 4)?,
+        })
+    };
+    decode()
+        .map_err(|matter| Error::corrupt(format!("a row of world_state cannot be right: {matter}")))
+}
+
+/// The payload of a row whose form is in `column` and whose payload is in the one that follows.
+fn payload(row: &Row<'_>, column: usize) -> Result<Option<Payload>> {
+    let form = integer(row, column)?;
+    let (stored, bytes) = match row.get_ref(column + 1).map_err(reading)? {
+        ValueRef::Null if form == 0 => return Ok(None),
+        ValueRef::Text(bytes) => (Form::Json, bytes),
+        ValueRef::Blob(bytes) => (Form::Bytes, bytes),
+        _ => return Err(Error::corrupt("the payload is a number, or is not there")),
+    };
+    if form != i64::from(stored as u8) {
+        return Err(Error::corrupt(format!(
+            "payload form {form} does not fit its column type"
+        )));
+    }
+    Payload::from_stored(stored, bytes.to_vec()).map(Some)
+}
+
+fn integer(row: &Row<'_>, column: usize) -> Result<i64> {
+    row.get(column).map_err(reading)
+}
+
+fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<Option<&'row str>> {
+    let value = row.get_ref(column).map_err(reading)?;
+    let text = value.as_str_or_null();
+    text.map_err(|error| Error::corrupt(format!("column {column} is no text")).with_source(error))
+}
+
+fn required<T>(value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| Error::corrupt("a column is empty"))
+}

@@ -1,0 +1,2 @@
+INSERT INTO schema_meta (id, version)
+VALUES (1, ?1)

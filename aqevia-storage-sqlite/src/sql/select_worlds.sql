@@ -1,0 +1,4 @@
+SELECT world_id, number, epoch, owner, head, last_number, last_at_ms, link, schema
+FROM worlds
+WHERE world_id > ?1
+ORDER BY world_id
