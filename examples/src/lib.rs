@@ -1,1 +1,3 @@
-//! Stub.
+//! What the larger of the example programs are made of. Each program is a file in `src/bin`.
+
+pub mod replay;

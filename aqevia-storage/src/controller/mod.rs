@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, oneshot, watch};
 
 use crate::{
     Claim, ControllerConfig, Error, Limit, LogRange, LogRow, Page, Reads, Result, StateRange,
-    StateRow, StorageBackend, StoreInfo, WorldId, WorldRecord,
+    StateRow, StorageBackend, StoreInfo, WorldId, WorldPage, WorldRange, WorldRecord,
 };
 use flush::{FlushLoop, Outcome};
 use inbox::{Inbox, Urgency};
@@ -283,6 +283,19 @@ impl StorageController {
     #[must_use]
     pub fn stats(&self) -> ControllerStats {
         self.report.read(self.inbox.pending())
+    }
+
+    /// A page of the store's worlds, open or not. This claims none.
+    ///
+    /// # Errors
+    /// Those of [`StorageBackend::worlds`]; `Closed` after shutdown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
+        let store = Arc::clone(&self.store);
+        self.on_runtime(async move { store.worlds(range, limit).await })
+            .await
     }
 
     /// Runs work on the controller's runtime, where the store's connections live.

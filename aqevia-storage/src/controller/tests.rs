@@ -330,6 +330,8 @@ impl std::io::Write for Log {
 async fn worlds_are_claimed_once_however_many_open_them() {
     let store = Scripted::new([]);
     let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let worlds = controller.worlds(WorldRange::all(), Limit::default()).await;
+    assert_eq!(worlds.unwrap().items[0].world, arda());
     let (a, b) = tokio::join!(controller.open_world(arda()), controller.open_world(arda()));
     let epochs = [world, a.unwrap(), b.unwrap()].map(|world| world.claim().epoch.get());
     assert_eq!(epochs, [1, 1, 1]);

@@ -100,23 +100,22 @@ pub struct Unflushed {
 impl fmt::Display for Unflushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pending, in_doubt) = (self.pending.len(), self.in_doubt.len());
-        let error = &self.error;
         write!(
             f,
-            "shut down: {pending} records not persisted, {in_doubt} in doubt: {error}"
+            "shut down: {pending} records not persisted, {in_doubt} in doubt"
         )
     }
 }
 
 impl fmt::Debug for Unflushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        write!(f, "{self}; caused by: {:?}", self.error)
     }
 }
 
 impl std::error::Error for Unflushed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
+        Some(&self.error)
     }
 }
 

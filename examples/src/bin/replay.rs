@@ -1,0 +1,59 @@
+//! Plays a recorded game into a store as an engine would, and checks what is stored:
+//! `cargo run --release --bin replay -- --help`
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use examples::replay::halt::Halt;
+use examples::replay::options::Options;
+use examples::replay::report::Report;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    log_to_stderr();
+    match examples::replay::run(&options) {
+        Ok(report) => match print(&report) {
+            Ok(()) => ExitCode::from(report.exit_code()),
+            Err(error) => fail(&format!("write to standard output: {error}")),
+        },
+        Err(Halt::Signal(signal)) => {
+            say(&format!("stopped by {}", signal.name()));
+            ExitCode::from(signal.exit_code())
+        }
+        Err(Halt::Stream(error) | Halt::Store(error)) => fail(&format!("{error:#}")),
+    }
+}
+
+/// Logs what `RUST_LOG` asks for, and warnings without it.
+fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_writer(io::stderr)
+        .init();
+}
+
+fn print(report: &Report) -> io::Result<()> {
+    if report.played.turns + report.played.skipped > 0 {
+        let mut out = io::stdout().lock();
+        write!(out, "{report}")?;
+        out.flush()?;
+    }
+    if let Some(farewell) = report.farewell() {
+        say(&farewell);
+    }
+    Ok(())
+}
+
+fn fail(matter: &str) -> ExitCode {
+    say(matter);
+    ExitCode::FAILURE
+}
+
+/// Nobody is left to tell when standard error is closed, too.
+fn say(matter: &str) {
+    drop(writeln!(io::stderr().lock(), "replay: {matter}"));
+}

@@ -1,0 +1,11 @@
+//! The program `replay`, run as a user runs it: played to the end, killed, stopped, refused.
+
+mod bad_input;
+mod killed;
+mod program;
+mod refused;
+mod sha256;
+mod stopped;
+mod stored;
+mod stream;
+mod undisturbed;
