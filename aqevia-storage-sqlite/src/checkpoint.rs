@@ -57,7 +57,7 @@ impl Checkpointer {
             .map_err(|error| fault(path, error))?;
         Ok(Self {
             log: beside(path, "-wal"),
-            busy_timeout: config.busy_timeout,
+            busy_timeout: config.pool.busy_timeout,
             wake,
             moving,
             thread,

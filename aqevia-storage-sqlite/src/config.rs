@@ -21,10 +21,8 @@ use aqevia_storage::{Capabilities, Durability, Error, PoolConfig, Result, StoreU
 pub struct SqliteConfig {
     /// Where the database is.
     pub location: Location,
-    /// The connections that read. At most [`SqliteConfig::POOL_SIZE_MAX`].
+    /// The connections. At most [`SqliteConfig::POOL_SIZE_MAX`] read.
     pub pool: PoolConfig,
-    /// How long a write waits for another process that writes. Default 5 s.
-    pub busy_timeout: Duration,
     /// What a commit waits for. Default: the disk.
     pub synchronous: Synchronous,
     /// What `init` does with a file or folder that others can write to. Default: refuse.
@@ -97,7 +95,6 @@ impl SqliteConfig {
         config.pool = pool.clone();
         let mut parameters = url.parameters();
         config.pool.read_parameters(&mut parameters)?;
-        let busy_timeout = parameters.take_ms("busy_timeout_ms")?;
         let synchronous = parameters.take("synchronous", "full, normal or off", |text| {
             Synchronous::ALL
                 .into_iter()
@@ -115,7 +112,6 @@ impl SqliteConfig {
             )?;
         let snapshot_age_max = parameters.take_ms("snapshot_age_max_ms")?;
         parameters.finish()?;
-        config.busy_timeout = busy_timeout.unwrap_or(config.busy_timeout);
         config.synchronous = synchronous.unwrap_or(config.synchronous);
         config.insecure_permissions = permissions.unwrap_or(config.insecure_permissions);
         config.snapshot_age_max = snapshot_age_max.unwrap_or(config.snapshot_age_max);
@@ -127,7 +123,6 @@ impl SqliteConfig {
         Self {
             location,
             pool: PoolConfig::default(),
-            busy_timeout: Duration::from_secs(5),
             synchronous: Synchronous::default(),
             insecure_permissions: Permissions::default(),
             snapshot_age_max: Duration::from_secs(60),
@@ -141,13 +136,8 @@ impl SqliteConfig {
                 "{self}: the path is empty; write for example `sqlite:storage.sqlite`"
             )));
         }
-        let (size, max) = (self.pool.size, Self::POOL_SIZE_MAX);
-        if !(1..=max).contains(&size) {
-            return Err(Error::invalid(format!(
-                "{self}: pool_size is {size}, must be from 1 to {max}"
-            )));
-        }
-        Ok(())
+        let pool = self.pool.check(Self::POOL_SIZE_MAX);
+        pool.map_err(|error| error.context(self))
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

@@ -65,7 +65,7 @@ fn open_memory() -> Result<Connection> {
 }
 
 fn open_file(path: &Path, config: &SqliteConfig, policy: SchemaPolicy) -> Result<Connection> {
-    let found = inspect(path, config.busy_timeout)?;
+    let found = inspect(path, config.pool.busy_timeout)?;
     let reset = policy == SchemaPolicy::ResetInDevelopment;
     if let (Found::Other(version), false) = (found, reset) {
         return Err(other(version));
@@ -73,7 +73,7 @@ fn open_file(path: &Path, config: &SqliteConfig, policy: SchemaPolicy) -> Result
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
     let mut connection = connection.map_err(reading)?;
     connection
-        .busy_timeout(config.busy_timeout)
+        .busy_timeout(config.pool.busy_timeout)
         .map_err(reading)?;
     if connection.is_readonly(MAIN_DB).map_err(reading)? {
         return Err(read_only(path));
@@ -174,7 +174,7 @@ fn shrinkable(connection: &Connection) -> Result<()> {
 
 /// Switches to the write-ahead log. Nobody else may read or write at that instant.
 fn log_ahead(connection: &mut Connection, config: &SqliteConfig) -> Result<()> {
-    let deadline = Instant::now() + config.busy_timeout;
+    let deadline = Instant::now() + config.pool.busy_timeout;
     loop {
         match journal_mode_wal(connection) {
             // SQLite makes the log, and the index of it that readers need, with the first read.

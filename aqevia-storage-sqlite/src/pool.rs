@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aqevia_storage::{Error, ErrorKind, PoolConfig, Result};
 use rusqlite::{Connection, OpenFlags};
@@ -21,7 +20,6 @@ pub(crate) struct Pool(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     config: PoolConfig,
-    busy_timeout: Duration,
     /// One for each connection that may be in use.
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Reader>>,
@@ -39,7 +37,6 @@ impl Pool {
         Self(Arc::new(Shared {
             path: path.to_owned(),
             config: config.pool.clone(),
-            busy_timeout: config.busy_timeout,
             permits: Arc::new(Semaphore::new(config.pool.size)),
             idle: Mutex::default(),
         }))
@@ -98,7 +95,7 @@ impl Pool {
         let connection = connect(&self.0.path, OpenFlags::SQLITE_OPEN_READ_ONLY);
         let connection = connection.map_err(reading)?;
         connection
-            .busy_timeout(self.0.busy_timeout)
+            .busy_timeout(self.0.config.busy_timeout)
             .map_err(reading)?;
         Ok(Reader {
             connection,
@@ -171,6 +168,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn pool(folder: &tempfile::TempDir, config: &SqliteConfig) -> Pool {

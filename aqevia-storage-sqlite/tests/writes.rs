@@ -18,7 +18,7 @@ fn numenor() -> WorldId {
 async fn a_write_that_another_process_blocks_is_unavailable_and_can_be_tried_again() {
     let folder = Folder::new();
     let mut config = folder.config();
-    config.busy_timeout = Duration::from_millis(10);
+    config.pool.busy_timeout = Duration::from_millis(10);
     let store = open(config).await;
     let mut writer = Writer::claim(&store, &arda()).await;
     let sql = folder.sql();

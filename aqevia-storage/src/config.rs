@@ -20,6 +20,7 @@ use crate::{
 /// | `AQEVIA_POOL_SIZE` | 10 | connections that read |
 /// | `AQEVIA_ACQUIRE_TIMEOUT_MS` | 30000 | how long a read waits for a connection |
 /// | `AQEVIA_CONNECTION_LIFETIME_MS` | 3600000 | when a connection is replaced |
+/// | `AQEVIA_BUSY_TIMEOUT_MS` | 5000 | how long a connection waits for what another process has locked |
 /// | `PERSIST_ENABLED` | `true` | `false` keeps nothing: the store is `null:` |
 /// | `PERSIST_FLUSH_INTERVAL_MS` | 1000 | see [`ControllerConfig::flush_interval`] |
 /// | `PERSIST_BATCH_CAPACITY` | 10 | see [`ControllerConfig::batch_capacity`] |
@@ -32,13 +33,16 @@ use crate::{
 pub struct StorageConfig {
     /// The store.
     pub url: StoreUrl,
-    /// The connections that read. Parameters of the URL go before this.
+    /// The connections. Parameters of the URL go before this.
     pub pool: PoolConfig,
     /// How the controller persists.
     pub controller: ControllerConfig,
 }
 
 impl StorageConfig {
+    /// The longest interval, timeout or lifetime of any setting: 2,147,483,647 ms, over 24 days.
+    pub const DURATION_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
     /// The defaults, for a store.
     #[must_use]
     pub fn new(url: StoreUrl) -> Self {
@@ -87,16 +91,18 @@ impl StorageConfig {
     }
 }
 
-/// The connections of a store that read.
+/// The connections of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolConfig {
-    /// The most connections, from 1. Default 10.
+    /// The most connections that read, from 1. Default 10.
     pub size: usize,
     /// How long a read waits for a connection before it is `Unavailable`. Default 30 s.
     pub acquire_timeout: Duration,
     /// The age at which a connection is closed instead of used again. Default 1 h.
     pub connection_lifetime: Duration,
+    /// How long a connection waits for what another process has locked. Default 5 s.
+    pub busy_timeout: Duration,
 }
 
 impl Default for PoolConfig {
@@ -105,12 +111,26 @@ impl Default for PoolConfig {
             size: 10,
             acquire_timeout: Duration::from_secs(30),
             connection_lifetime: Duration::from_secs(3600),
+            busy_timeout: Duration::from_secs(5),
         }
     }
 }
 
 impl PoolConfig {
-    /// Takes `pool_size`, `acquire_timeout_ms` and `connection_lifetime_ms` from a URL.
+    /// Checks each setting.
+    ///
+    /// # Errors
+    /// `Invalid` if the size is zero or over `size_max`, or a duration over
+    /// [`StorageConfig::DURATION_MAX`].
+    pub fn check(&self, size_max: usize) -> Result<()> {
+        check_count("pool_size", self.size, size_max)?;
+        check_duration("acquire_timeout", self.acquire_timeout)?;
+        check_duration("connection_lifetime", self.connection_lifetime)?;
+        check_duration("busy_timeout", self.busy_timeout)
+    }
+
+    /// Takes `pool_size`, `acquire_timeout_ms`, `connection_lifetime_ms` and `busy_timeout_ms` from
+    /// a URL.
     ///
     /// # Errors
     /// `Invalid` if one of them does not parse.
@@ -123,6 +143,10 @@ impl PoolConfig {
         set(
             &mut self.connection_lifetime,
             parameters.take_ms("connection_lifetime_ms")?,
+        );
+        set(
+            &mut self.busy_timeout,
+            parameters.take_ms("busy_timeout_ms")?,
         );
         Ok(())
     }
@@ -179,57 +203,46 @@ impl Default for ControllerConfig {
 }
 
 impl ControllerConfig {
-    /// The longest interval or timeout: a year.
-    pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-    /// Checks the settings against each other.
+    /// Checks each setting.
     ///
     /// # Errors
     /// `Invalid` if a setting is zero that starts from one, or over its limit. Durations are at
-    /// most [`ControllerConfig::DURATION_MAX`].
+    /// most [`StorageConfig::DURATION_MAX`].
     pub fn check(&self) -> Result<()> {
-        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
-        let ms_max = ms(Self::DURATION_MAX);
-        let ranges = [
-            ("batch_capacity", self.batch_capacity, 1, usize::MAX),
-            (
-                "batch_capacity_bytes",
-                self.batch_capacity_bytes,
-                1,
-                usize::MAX,
-            ),
-            (
-                "batch_records_max",
-                self.batch_records_max,
-                1,
-                Part::RECORDS_MAX,
-            ),
-            ("batch_bytes_max", self.batch_bytes_max, 1, Part::BYTES_MAX),
-            (
-                "pending_records_max",
-                self.pending_records_max,
-                1,
-                usize::MAX,
-            ),
-            ("pending_bytes_max", self.pending_bytes_max, 1, usize::MAX),
-            ("flush_interval in ms", ms(self.flush_interval), 0, ms_max),
-            (
-                "shutdown_timeout in ms",
-                ms(self.shutdown_timeout),
-                0,
-                ms_max,
-            ),
-        ];
-        let wrong = ranges
-            .into_iter()
-            .find(|(_, value, min, max)| value < min || value > max);
-        match wrong {
-            None => Ok(()),
-            Some((name, value, min, max)) => Err(Error::invalid(format!(
-                "controller settings: {name} is {value}, must be from {min} to {max}"
-            ))),
-        }
+        let most = usize::MAX;
+        check_count("batch_capacity", self.batch_capacity, most)?;
+        check_count("batch_capacity_bytes", self.batch_capacity_bytes, most)?;
+        check_count(
+            "batch_records_max",
+            self.batch_records_max,
+            Part::RECORDS_MAX,
+        )?;
+        check_count("batch_bytes_max", self.batch_bytes_max, Part::BYTES_MAX)?;
+        check_count("pending_records_max", self.pending_records_max, most)?;
+        check_count("pending_bytes_max", self.pending_bytes_max, most)?;
+        check_duration("flush_interval", self.flush_interval)?;
+        check_duration("shutdown_timeout", self.shutdown_timeout)
     }
+}
+
+fn check_count(name: &str, count: usize, max: usize) -> Result<()> {
+    if (1..=max).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "setting {name} is {count}, must be from 1 to {max}"
+    )))
+}
+
+fn check_duration(name: &str, duration: Duration) -> Result<()> {
+    let max = StorageConfig::DURATION_MAX;
+    if duration <= max {
+        return Ok(());
+    }
+    let (ms, max) = (duration.as_millis(), max.as_millis());
+    Err(Error::invalid(format!(
+        "setting {name} is {ms} ms, must be at most {max} ms"
+    )))
 }
 
 fn set<T>(setting: &mut T, value: Option<T>) {
@@ -239,8 +252,9 @@ fn set<T>(setting: &mut T, value: Option<T>) {
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 15] = [
     "AQEVIA_ACQUIRE_TIMEOUT_MS",
+    "AQEVIA_BUSY_TIMEOUT_MS",
     "AQEVIA_CONNECTION_LIFETIME_MS",
     ENCRYPTION_KEY_FILE,
     "AQEVIA_POOL_SIZE",
@@ -340,7 +354,8 @@ impl Variables {
         self.set_ms(
             &mut pool.connection_lifetime,
             "AQEVIA_CONNECTION_LIFETIME_MS",
-        )
+        )?;
+        self.set_ms(&mut pool.busy_timeout, "AQEVIA_BUSY_TIMEOUT_MS")
     }
 
     fn read_controller(&self, to: &mut ControllerConfig) -> Result<()> {
@@ -389,6 +404,7 @@ mod tests {
             ("AQEVIA_POOL_SIZE", "3"),
             ("AQEVIA_ACQUIRE_TIMEOUT_MS", "4"),
             ("AQEVIA_CONNECTION_LIFETIME_MS", "5"),
+            ("AQEVIA_BUSY_TIMEOUT_MS", "12"),
             ("PERSIST_FLUSH_INTERVAL_MS", "6"),
             ("PERSIST_BATCH_CAPACITY", "7"),
             ("PERSIST_BATCH_CAPACITY_BYTES", "8"),
@@ -404,7 +420,8 @@ mod tests {
             PoolConfig {
                 size: 3,
                 acquire_timeout: ms(4),
-                connection_lifetime: ms(5)
+                connection_lifetime: ms(5),
+                busy_timeout: ms(12),
             }
         );
         let to = config.controller;

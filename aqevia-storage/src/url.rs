@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, StorageConfig};
 
 /// `scheme:location?name=value&…`, as in `sqlite:storage.sqlite?pool_size=4`.
 ///
@@ -197,14 +197,15 @@ impl Parameters<'_> {
 }
 
 pub(crate) const COUNT_ALLOWED: &str = "a whole number from 1";
-pub(crate) const MS_ALLOWED: &str = "a whole number of milliseconds";
+pub(crate) const MS_ALLOWED: &str = "a whole number of milliseconds up to 2147483647";
 
 pub(crate) fn read_count(text: &str) -> Option<usize> {
     text.parse().ok().filter(|count| *count > 0)
 }
 
 pub(crate) fn read_ms(text: &str) -> Option<Duration> {
-    text.parse().ok().map(Duration::from_millis)
+    let duration = text.parse().ok().map(Duration::from_millis);
+    duration.filter(|duration| *duration <= StorageConfig::DURATION_MAX)
 }
 
 #[cfg(test)]
