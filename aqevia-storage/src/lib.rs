@@ -8,6 +8,7 @@ mod controller;
 mod counter;
 mod error;
 mod memory;
+mod name;
 mod null;
 mod page;
 mod record;
@@ -26,12 +27,13 @@ pub use controller::{
 pub use counter::{BatchNumber, Epoch, Sequence};
 pub use error::{Error, ErrorKind, Result};
 pub use memory::Memory;
+pub use name::{Collection, Key, Owner, WorldId};
 pub use null::Null;
 pub use page::{
     Limit, LogRange, LogRow, Meter, Page, StateRange, StateRow, StateScope, WorldHead, WorldPage,
     WorldRange,
 };
-pub use record::{Change, Collection, Form, Key, Owner, Payload, WorldId, WorldRecord};
+pub use record::{Change, Form, Payload, WorldRecord};
 pub use schema::{Fingerprint, History, Schema};
 pub use stats::{ErrorCounts, StatsCounter, StorageStats};
 pub use url::{Parameters, StoreUrl};

@@ -1,0 +1,241 @@
+//! The names that are checked once, when they are made.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+/// A text that was checked when it was made. The check is the function `$check`.
+macro_rules! checked_text {
+    ($(#[$docs:meta])* $name:ident, $noun:literal, $check:path) => {
+        $(#[$docs])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `text` and keeps a copy of it. Clones share that copy.
+            ///
+            /// # Errors
+            /// `Invalid` if the text is not what the type's documentation allows.
+            pub fn new(text: impl AsRef<str>) -> Result<Self> {
+                let text = text.as_ref();
+                match $check(text) {
+                    Ok(()) => Ok(Self(Arc::from(text))),
+                    Err(matter) => Err(Error::invalid(format!(
+                        concat!($noun, " {}: {}"), Excerpt(text), matter
+                    ))),
+                }
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// The name of a world: 1 to 128 bytes of UTF-8 without control characters.
+    ///
+    /// Names that begin with `_` are reserved. Worlds order by the bytes of their names.
+    WorldId,
+    "world id",
+    check_world_id
+);
+
+checked_text!(
+    /// A named kind of thing in a world: `[a-z][a-z0-9_]{0,62}`, as in `fleets`.
+    Collection,
+    "collection",
+    check_collection
+);
+
+checked_text!(
+    /// What a record is about within its collection: 1 to 1,024 bytes of UTF-8 without control
+    /// characters. Keys order by their bytes.
+    Key,
+    "key",
+    check_key
+);
+
+checked_text!(
+    /// Who claims a world, as the one who is fenced later reads it: 1 to 128 bytes of UTF-8 without
+    /// control characters.
+    Owner,
+    "owner",
+    check_owner
+);
+
+impl WorldId {
+    /// The longest world id, in bytes.
+    pub const BYTES_MAX: usize = 128;
+}
+
+impl Owner {
+    /// A process, by its number.
+    #[must_use]
+    pub fn process(id: u32) -> Self {
+        Self(Arc::from(format!("process {id}")))
+    }
+}
+
+impl Collection {
+    /// The longest name of a collection, in bytes.
+    pub const BYTES_MAX: usize = 63;
+
+    /// The collection `records`, which [`WorldRecord::new`] uses.
+    #[must_use]
+    pub fn records() -> Self {
+        Self(Arc::from("records"))
+    }
+}
+
+impl Key {
+    /// The longest key, in bytes.
+    pub const BYTES_MAX: usize = 1024;
+}
+
+fn check_world_id(text: &str) -> Result<(), String> {
+    if text.starts_with('_') {
+        return Err("names that begin with `_` are reserved".into());
+    }
+    check_text(text, WorldId::BYTES_MAX)
+}
+
+fn check_key(text: &str) -> Result<(), String> {
+    check_text(text, Key::BYTES_MAX)
+}
+
+fn check_owner(text: &str) -> Result<(), String> {
+    check_text(text, WorldId::BYTES_MAX)
+}
+
+fn check_text(text: &str, bytes_max: usize) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is empty".into());
+    }
+    if text.len() > bytes_max {
+        let bytes = text.len();
+        return Err(format!("is {bytes} bytes long, at most {bytes_max} fit"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("holds a control character".into());
+    }
+    Ok(())
+}
+
+fn check_collection(text: &str) -> Result<(), String> {
+    let bytes_max = Collection::BYTES_MAX;
+    if text.starts_with('_') {
+        return Err("names that begin with `_` are reserved".into());
+    }
+    if text.len() > bytes_max {
+        let bytes = text.len();
+        return Err(format!("is {bytes} bytes long, at most {bytes_max} fit"));
+    }
+    let mut bytes = text.bytes();
+    let head = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let tail = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !(head && tail) {
+        return Err("is not a lower-case letter followed by letters, digits and `_`".into());
+    }
+    Ok(())
+}
+
+/// At most 40 characters of a text, quoted and escaped, for a message.
+struct Excerpt<'a>(&'a str);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        let shown: String = chars.by_ref().take(40).collect();
+        let more = if chars.next().is_some() { "…" } else { "" };
+        write!(f, "{shown:?}{more}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn world_ids_and_keys_are_short_text_without_control_characters() {
+        assert!(WorldId::new("Mittelerde 3.Zeitalter/ö").is_ok());
+        assert!(WorldId::new("x".repeat(128)).is_ok());
+        for bad in ["", "_ours", "a\0b", "tab\t", &"x".repeat(129)] {
+            assert_eq!(
+                WorldId::new(bad).unwrap_err().kind(),
+                ErrorKind::Invalid,
+                "{bad:?}"
+            );
+        }
+        assert!(Key::new("_x").is_ok());
+        assert!(Key::new("ö".repeat(512)).is_ok());
+        assert!(Key::new("ö".repeat(513)).is_err());
+        assert!(Key::new("").is_err());
+    }
+
+    #[test]
+    fn collections_are_lower_case_identifiers() {
+        assert!(Collection::new("a").is_ok());
+        assert!(Collection::new(format!("a{}", "_".repeat(62))).is_ok());
+        for bad in [
+            "",
+            "_dead",
+            "Fleets",
+            "1st",
+            "a-b",
+            "ä",
+            &"a".repeat(64),
+            "a\n",
+        ] {
+            assert!(Collection::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_text_and_the_matter() {
+        let error = Collection::new("Fleets").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "collection \"Fleets\": is not a lower-case letter followed by letters, digits and `_`"
+        );
+        let error = WorldId::new("w".repeat(200)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("…: is 200 bytes long, at most 128 fit")
+        );
+    }
+}
