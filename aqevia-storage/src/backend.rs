@@ -157,7 +157,7 @@ pub struct Capabilities {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Nothing: the store ends with its process.
+    /// Nothing is promised: the store may end with its process.
     None,
     /// The end of the process, by any cause.
     Process,

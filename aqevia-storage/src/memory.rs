@@ -55,10 +55,6 @@ impl Memory {
         Ok(self.worlds.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn world(&self, id: &WorldId) -> Result<World> {
-        Ok(self.worlds()?.get(id).cloned().unwrap_or_default())
-    }
-
     fn persist(&self, part: &Part) -> Result<Receipt> {
         let mut worlds = self.worlds()?;
         let world = worlds.entry(part.world().clone()).or_default();
@@ -74,8 +70,9 @@ impl Reads for Memory {
         range: LogRange,
         limit: Limit,
     ) -> Result<Page<LogRow, LogRange>> {
-        let world = self.stats.count(self.world(world))?;
-        Ok(world.log(range, limit))
+        let worlds = self.stats.count(self.worlds())?;
+        let world = worlds.get(world);
+        Ok(world.map_or_else(no_page, |world| world.log(range, limit)))
     }
 
     async fn state(
@@ -84,8 +81,9 @@ impl Reads for Memory {
         range: StateRange,
         limit: Limit,
     ) -> Result<Page<StateRow, StateRange>> {
-        let world = self.stats.count(self.world(world))?;
-        Ok(world.state(range, limit))
+        let worlds = self.stats.count(self.worlds())?;
+        let world = worlds.get(world);
+        Ok(world.map_or_else(no_page, |world| world.state(range, limit)))
     }
 }
 
@@ -123,7 +121,7 @@ impl StorageBackend for Memory {
 
     async fn snapshot(&self, world: &WorldId) -> Result<Box<dyn Reads>> {
         let snapshot = Snapshot {
-            world: self.stats.count(self.world(world))?,
+            world: self.stats.count(self.worlds())?.get(world).cloned(),
             id: world.clone(),
         };
         Ok(Box::new(snapshot))
@@ -284,6 +282,11 @@ impl World {
     }
 }
 
+/// The page of a world that does not exist.
+const fn no_page<T, R>() -> Page<T, R> {
+    Page::new(Vec::new(), None, Sequence::ZERO)
+}
+
 /// The items of a page, and whether others follow.
 fn take<T>(
     items: impl Iterator<Item = T>,
@@ -303,7 +306,7 @@ fn take<T>(
 
 struct Snapshot {
     id: WorldId,
-    world: World,
+    world: Option<World>,
 }
 
 impl Snapshot {
@@ -321,7 +324,8 @@ impl Reads for Snapshot {
         limit: Limit,
     ) -> Result<Page<LogRow, LogRange>> {
         self.check(world)?;
-        Ok(self.world.log(range, limit))
+        let world = self.world.as_ref();
+        Ok(world.map_or_else(no_page, |world| world.log(range, limit)))
     }
 
     async fn state(
@@ -331,6 +335,7 @@ impl Reads for Snapshot {
         limit: Limit,
     ) -> Result<Page<StateRow, StateRange>> {
         self.check(world)?;
-        Ok(self.world.state(range, limit))
+        let world = self.world.as_ref();
+        Ok(world.map_or_else(no_page, |world| world.state(range, limit)))
     }
 }

@@ -113,7 +113,7 @@ impl Collection {
     /// The longest name of a collection, in bytes.
     pub const BYTES_MAX: usize = 63;
 
-    /// The collection `records`, which [`WorldRecord::new`] uses.
+    /// The collection `records`, which [`crate::WorldRecord::new`] uses.
     #[must_use]
     pub fn records() -> Self {
         Self(Arc::from("records"))

@@ -24,11 +24,16 @@ pub(super) struct FlushLoop {
     report: Arc<Report>,
     outcome: watch::Sender<Outcome>,
     lanes: BTreeMap<LaneId, Lane>,
-    /// Empty, and as large as the last messages were.
+    /// Empty, and as large as the last messages were, up to [`MESSAGES_KEPT`].
     messages: Vec<Message>,
     /// Worlds that were stopped, for what is left of them.
     stopped: Vec<Arc<WorldShared>>,
+    /// Whether the parts that wait were tried once more because the end is near.
+    hurried: bool,
 }
+
+/// For how many messages the room is kept from flush to flush.
+const MESSAGES_KEPT: usize = 1 << 16;
 
 /// What the loop does next.
 enum Step {
@@ -52,6 +57,7 @@ impl FlushLoop {
             lanes: BTreeMap::new(),
             messages: Vec::new(),
             stopped: Vec::new(),
+            hurried: false,
         }
     }
 
@@ -67,9 +73,13 @@ impl FlushLoop {
         self.end().await;
     }
 
-    fn next_step(&self) -> Step {
+    fn next_step(&mut self) -> Step {
         let now = Instant::now();
         let closing = self.inbox.deadline();
+        if closing.is_some() && !self.hurried {
+            self.hurried = true;
+            self.lanes.values_mut().for_each(|lane| lane.hurry(now));
+        }
         if closing.is_some_and(|deadline| deadline <= now) {
             return Step::End;
         }
@@ -120,13 +130,14 @@ impl FlushLoop {
                 Message::Group(group) => self.take_group(group),
             }
         }
+        messages.shrink_to(MESSAGES_KEPT);
         self.messages = messages;
     }
 
     fn take_group(&mut self, group: Group) {
         match self.lanes.get_mut(&group.world.lane()) {
             Some(lane) => lane.push(group),
-            None => refuse(group),
+            None => refuse(group, &self.inbox),
         }
     }
 
@@ -175,55 +186,66 @@ impl FlushLoop {
 
     fn stop(&mut self, id: LaneId, error: &Error) {
         if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.stop(error);
+            lane.stop(error, &self.inbox);
             self.forget(id);
         }
     }
 
     fn forget(&mut self, id: LaneId) {
         if let Some(lane) = self.lanes.remove(&id) {
+            self.stopped.retain(|world| !world.is_settled());
             self.stopped.push(lane.into_world());
         }
     }
 
     /// Stops what is left, closes the store, and tells the outcome.
     async fn end(&mut self) {
-        let cause = self.report.last_error();
-        let left = self.leave(cause.as_ref());
-        let deadline = self.inbox.deadline().unwrap_or_else(Instant::now);
-        let closed = tokio::time::timeout_at(deadline, self.store.close()).await;
-        let closed = closed.unwrap_or_else(|_| Err(late("close the store")));
-        let outcome = match (left.pending.is_empty() && left.in_doubt.is_empty(), closed) {
-            (true, Ok(())) => Ok(()),
-            (true, Err(error)) => Err(error),
-            (false, _) => Err(cause.unwrap_or_else(|| late("persist what was accepted"))),
-        };
-        self.outcome
-            .send_replace(Some(outcome.map_err(|error| Unflushed {
-                error,
-                pending: left.pending,
-                in_doubt: left.in_doubt,
-            })));
+        let left = self.leave();
+        let closed = self.close_store().await;
+        self.outcome.send_replace(Some(match (left, closed) {
+            (None, Ok(())) => Ok(()),
+            (None, Err(error)) => Err(Unflushed::nothing(error)),
+            (Some(left), _) => Err(left),
+        }));
     }
 
-    /// Everything that was accepted and is not in the store.
-    fn leave(&mut self, cause: Option<&Error>) -> Unpersisted {
+    async fn close_store(&self) -> Result<()> {
+        let store = Arc::clone(&self.store);
+        let deadline = self.inbox.deadline().unwrap_or_else(Instant::now);
+        // A task of its own: a panic in it must not take what is left along.
+        let closing = tokio::spawn(async move { store.close().await });
+        match tokio::time::timeout_at(deadline, closing).await {
+            Ok(Ok(closed)) => closed,
+            Ok(Err(error)) => {
+                let message = "close the store: the backend panicked";
+                Err(Error::new(ErrorKind::Unavailable, message).with_source(error))
+            }
+            Err(_) => Err(late("close the store")),
+        }
+    }
+
+    /// Everything that was accepted and is not in the store, with the first reason; `None` if
+    /// there is nothing.
+    fn leave(&mut self) -> Option<Unflushed> {
         self.take_messages();
-        let ended = Error::closed("the controller ended before the group was persisted");
-        let ended = match cause {
-            Some(cause) => ended.with_source(cause.clone()),
-            None => ended,
-        };
-        let busy = self.lanes.iter().filter(|(_, lane)| !lane.is_idle());
-        let busy: Vec<LaneId> = busy.map(|(id, _)| *id).collect();
-        for id in busy {
-            self.stop(id, &ended);
+        let busy = self.lanes.values().filter(|lane| !lane.is_idle());
+        let busy: Vec<(LaneId, Error)> = busy.map(|lane| (lane.id(), reason(lane))).collect();
+        let mut causes: Vec<Error> = self.stopped.iter().filter_map(|w| w.reason()).collect();
+        for (id, cause) in busy {
+            let ended = Error::closed("the controller ended before the group was persisted");
+            self.stop(id, &ended.with_source(cause.clone()));
+            causes.push(cause);
         }
         let mut left = Unpersisted::default();
         for world in &self.stopped {
             left.extend(world.take_unpersisted());
         }
-        left
+        let error = causes.into_iter().next()?;
+        Some(Unflushed {
+            error,
+            pending: left.pending,
+            in_doubt: left.in_doubt,
+        })
     }
 }
 
@@ -235,13 +257,18 @@ impl Drop for FlushLoop {
         if self.outcome.borrow().is_some() {
             return;
         }
-        let left = self.leave(None);
-        self.outcome.send_replace(Some(Err(Unflushed {
-            error: Error::closed("the flush loop ended before its time"),
-            pending: left.pending,
-            in_doubt: left.in_doubt,
-        })));
+        self.lanes.values_mut().for_each(Lane::doubt);
+        let ended = || Error::closed("the flush loop ended before its time");
+        let left = self.leave();
+        let left = left.unwrap_or_else(|| Unflushed::nothing(ended()));
+        self.outcome.send_replace(Some(Err(left)));
     }
+}
+
+/// Why a lane still holds records when the end has come.
+fn reason(lane: &Lane) -> Error {
+    let late = || late("persist what was accepted");
+    lane.last_error().cloned().unwrap_or_else(late)
 }
 
 /// What the backend answered, or that nothing is known.
@@ -261,13 +288,15 @@ async fn answers(task: JoinHandle<Vec<Result<Receipt>>>, count: usize) -> Vec<Re
 }
 
 /// Answers a group of a world that was stopped, and keeps its records.
-fn refuse(group: Group) {
+fn refuse(group: Group, inbox: &Inbox) {
     let ended = || Error::closed("the world is not open");
     let error = group.world.stopped().cloned().unwrap_or_else(ended);
-    group.world.keep(Unpersisted {
+    let left = Unpersisted {
         pending: group.records,
         in_doubt: Vec::new(),
-    });
+    };
+    inbox.settle(left.size());
+    group.world.keep(left);
     if let Some(answer) = group.answer {
         // Nobody may be waiting any more.
         drop(answer.send(Err(error)));

@@ -50,7 +50,7 @@ pub(super) struct Inbox {
 struct State {
     /// What came since the loop last took, and the sums over it.
     fresh: Fresh,
-    /// Accepted and not settled: in `fresh`, in the lanes, or in flight.
+    /// Accepted, and neither persisted nor given up: in `fresh`, in the lanes, or in flight.
     pending: Pending,
     closed: bool,
 }
@@ -128,6 +128,15 @@ impl Inbox {
                 doing()
             ),
         ))
+    }
+
+    /// # Errors
+    /// `Closed` once `close` was called.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.lock().closed {
+            return Err(closed());
+        }
+        Ok(())
     }
 
     /// Adds a group to the sums; whether the loop has to know of it now.

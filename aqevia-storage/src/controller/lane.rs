@@ -42,6 +42,8 @@ struct InFlight {
     attempts: u32,
     /// When to try again; `None` while the backend has it.
     retry_at: Option<Instant>,
+    /// Why it is to be tried again.
+    last_error: Option<Error>,
     in_doubt: bool,
 }
 
@@ -100,6 +102,21 @@ impl Lane {
         in_flight.is_some_and(|in_flight| in_flight.retry_at.is_some())
     }
 
+    /// Brings a part that waits to be tried again forward, and begins its delays anew.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let Some(in_flight) = &mut self.in_flight
+            && in_flight.retry_at.is_some()
+        {
+            in_flight.retry_at = Some(now);
+            in_flight.attempts = 0;
+        }
+    }
+
+    /// Why the part in flight was not persisted so far.
+    pub(super) fn last_error(&self) -> Option<&Error> {
+        self.in_flight.as_ref()?.last_error.as_ref()
+    }
+
     /// From when the lane has a part to persist; `None` if it has none.
     pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
         match &self.in_flight {
@@ -129,7 +146,9 @@ impl Lane {
 
     /// Forms a part of as many whole groups as fit (clause C4).
     fn form(&mut self, config: &ControllerConfig) -> Result<Option<InFlight>> {
+        // Order matters: what may fail or panic comes before the groups are taken.
         let number = self.last_number.advance(1)?;
+        let at_ms = config.clock.now_ms().max(self.last_at_ms);
         let mut size = Pending::default();
         let mut records = Vec::new();
         let mut members = Vec::new();
@@ -156,7 +175,7 @@ impl Lane {
             self.world.id().clone(),
             self.world.claim().epoch,
             number,
-            config.clock.now_ms().max(self.last_at_ms),
+            at_ms,
             self.link,
             records,
         )?;
@@ -165,6 +184,7 @@ impl Lane {
             members,
             attempts: 0,
             retry_at: None,
+            last_error: None,
             in_doubt: false,
         }))
     }
@@ -187,6 +207,7 @@ impl Lane {
             Err(error) if error.kind().is_retryable() => {
                 in_flight.in_doubt |= error.kind() == ErrorKind::Ambiguous;
                 in_flight.retry_at = Some(now + retry_delay(in_flight.attempts));
+                in_flight.last_error = Some(error);
                 self.in_flight = Some(in_flight);
                 Settled::Retrying
             }
@@ -195,7 +216,7 @@ impl Lane {
                 in_flight.in_doubt &=
                     !matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Invalid);
                 self.in_flight = Some(in_flight);
-                self.stop(&error);
+                self.stop(&error, inbox);
                 Settled::Stopped
             }
         }
@@ -234,7 +255,7 @@ impl Lane {
     }
 
     /// Ends the lane: every group is answered with the error, and its records are kept.
-    pub(super) fn stop(&mut self, error: &Error) {
+    pub(super) fn stop(&mut self, error: &Error, inbox: &Inbox) {
         let in_flight = self.in_flight.take();
         let waiting = std::mem::take(&mut self.waiting);
         let left = unpersisted(in_flight.as_ref(), &waiting);
@@ -245,6 +266,8 @@ impl Lane {
             %error,
             "world stopped"
         );
+        // Order matters: who hears of the error finds the records, and the room that they took.
+        inbox.settle(left.size());
         self.world.stop(error, left);
         let members = in_flight
             .into_iter()

@@ -23,7 +23,7 @@ use crate::{
 };
 use flush::{FlushLoop, Outcome};
 use inbox::{Inbox, Urgency};
-use lane::Lane;
+use lane::{Lane, LaneId};
 use report::Report;
 use world::WorldShared;
 
@@ -49,7 +49,7 @@ pub struct StorageController {
     report: Arc<Report>,
     runtime: Handle,
     outcome: watch::Receiver<Outcome>,
-    worlds: Mutex<HashMap<WorldId, Arc<OnceCell<World>>>>,
+    worlds: Mutex<HashMap<WorldId, Arc<Place>>>,
     lanes: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
@@ -89,12 +89,13 @@ impl StorageController {
         store: Arc<dyn StorageBackend>,
         config: ControllerConfig,
     ) -> Result<Self> {
-        pollster::block_on(Self::start(store, config))
+        block_on(Self::start(store, config))
     }
 
     /// Starts the controller on the runtime that this is called in, for a test that pauses time.
     ///
-    /// Dropping such a controller asks its loop to end and does not wait for that.
+    /// Dropping such a controller asks its loop to end and does not wait for that. On a runtime of
+    /// one thread, a `_blocking` twin would wait for a loop that it keeps from running.
     ///
     /// # Errors
     /// As [`StorageController::start`].
@@ -141,17 +142,24 @@ impl StorageController {
     /// Claims a world for writing, or returns the one that is open (clause C10).
     ///
     /// A world that was stopped, by being fenced or otherwise, is claimed anew: call this again
-    /// only if taking the world over is meant, and read its state again.
+    /// only if taking the world over is meant, and read its state again. What was not persisted
+    /// before is then taken from the new handle, by [`World::take_unpersisted`].
     ///
     /// # Errors
     /// Those of [`StorageBackend::claim`]; `Closed` after shutdown.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave the world claimed by this controller, and not open.
+    /// Once this is polled the world is opened, also when the future is dropped.
     pub async fn open_world(&self, id: WorldId) -> Result<World> {
-        let cell = self.cell(&id);
-        let world = cell.get_or_try_init(|| self.claim(id)).await?;
-        Ok(world.clone())
+        let opening = Opening {
+            place: self.place(&id),
+            id,
+            store: Arc::clone(&self.store),
+            inbox: Arc::clone(&self.inbox),
+            lane: self.lanes.fetch_add(1, Ordering::Relaxed),
+        };
+        // A task of its own: a claim that its caller gave up must not come in after the next one.
+        self.on_runtime(opening.run()).await
     }
 
     /// [`StorageController::open_world`] on this thread, which may be any.
@@ -159,35 +167,21 @@ impl StorageController {
     /// # Errors
     /// As [`StorageController::open_world`].
     pub fn open_world_blocking(&self, id: WorldId) -> Result<World> {
-        pollster::block_on(self.open_world(id))
+        block_on(self.open_world(id))
     }
 
-    /// The place of a world: one claim is made in it, however many wait for it.
-    fn cell(&self, id: &WorldId) -> Arc<OnceCell<World>> {
+    /// The place of a world: the one there is, or another after one that was stopped.
+    fn place(&self, id: &WorldId) -> Arc<Place> {
         let mut worlds = self.lock_worlds();
-        let cell = worlds.entry(id.clone()).or_default();
-        if cell.get().is_some_and(|world| world.stopped().is_some()) {
-            *cell = Arc::default();
+        let place = worlds.entry(id.clone()).or_default();
+        let world = place.world.get();
+        if let Some(before) = world.filter(|world| world.stopped().is_some()).cloned() {
+            *place = Arc::new(Place {
+                world: OnceCell::new(),
+                before: Some(before),
+            });
         }
-        Arc::clone(cell)
-    }
-
-    async fn claim(&self, id: WorldId) -> Result<World> {
-        let doing = format!("open world {id:?}");
-        let config = self.inbox.config();
-        let schema = config.schema.fingerprint();
-        let (store, world, owner) = (Arc::clone(&self.store), id.clone(), config.owner.clone());
-        let claim = self
-            .on_runtime(async move { store.claim(&world, &owner, schema).await })
-            .await
-            .map_err(|error| error.context(&doing))?;
-        warn_of_schema(&id, &claim, config);
-        let lane = self.lanes.fetch_add(1, Ordering::Relaxed);
-        let shared = Arc::new(WorldShared::new(id, lane, claim));
-        self.inbox
-            .open(Lane::new(Arc::clone(&shared)))
-            .map_err(|error| error.context(&doing))?;
-        Ok(World::new(shared, Arc::clone(&self.inbox)))
+        Arc::clone(place)
     }
 
     /// Hands over one record of any open world without asking what becomes of it.
@@ -200,7 +194,7 @@ impl StorageController {
             let worlds = self.lock_worlds();
             worlds
                 .get(&record.world)
-                .and_then(|cell| cell.get().cloned())
+                .and_then(|place| place.world.get().cloned())
         };
         let Some(world) = world else {
             let id = &record.world;
@@ -212,17 +206,20 @@ impl StorageController {
 
     /// Waits until everything accepted before is durable, in every open world (clause C1).
     ///
+    /// A world that another writer has claimed is found out by the next part, not by this.
+    ///
     /// # Errors
     /// The error of a world that is stopped, after all others are durable; `Closed` after shutdown.
     ///
     /// # Cancel safety
     /// The flush is under way when this is first polled; dropping the future gives up the answer.
     pub async fn flush(&self) -> Result<()> {
+        self.inbox.check_open()?;
         let worlds: Vec<World> = {
             let worlds = self.lock_worlds();
             worlds
                 .values()
-                .filter_map(|cell| cell.get().cloned())
+                .filter_map(|place| place.world.get().cloned())
                 .collect()
         };
         let marks = worlds
@@ -245,7 +242,7 @@ impl StorageController {
     /// # Errors
     /// As [`StorageController::flush`].
     pub fn flush_blocking(&self) -> Result<()> {
-        pollster::block_on(self.flush())
+        block_on(self.flush())
     }
 
     /// Accepts nothing more, persists all that was accepted, and closes the store (clause C6).
@@ -263,11 +260,10 @@ impl StorageController {
         let ended = outcome.wait_for(Option::is_some).await;
         match ended.ok().and_then(|outcome| outcome.clone()) {
             Some(outcome) => outcome,
-            None => Err(Unflushed {
-                error: Error::closed("the flush loop ended without an outcome"),
-                pending: Vec::new(),
-                in_doubt: Vec::new(),
-            }),
+            None => {
+                let error = Error::closed("the flush loop ended without an outcome");
+                Err(Unflushed::nothing(error))
+            }
         }
     }
 
@@ -276,7 +272,7 @@ impl StorageController {
     /// # Errors
     /// As [`StorageController::shutdown`].
     pub fn shutdown_blocking(&self) -> Result<(), Unflushed> {
-        pollster::block_on(self.shutdown())
+        block_on(self.shutdown())
     }
 
     /// What the controller did so far, and how it stands.
@@ -307,7 +303,7 @@ impl StorageController {
         self.runtime.spawn(work).await.map_err(ended)?
     }
 
-    fn lock_worlds(&self) -> MutexGuard<'_, HashMap<WorldId, Arc<OnceCell<World>>>> {
+    fn lock_worlds(&self) -> MutexGuard<'_, HashMap<WorldId, Arc<Place>>> {
         self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -360,12 +356,58 @@ impl fmt::Debug for StorageController {
     }
 }
 
+/// Waits for a future on this thread, which may be one of a runtime.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    // Within a task Tokio lets a future come to rest now and then, to be polled again once others
+    // had their turn. Here that turn never comes.
+    pollster::block_on(tokio::task::unconstrained(future))
+}
+
 /// What a started loop shares with its controller.
 struct Started {
     info: StoreInfo,
     inbox: Arc<Inbox>,
     report: Arc<Report>,
     outcome: watch::Receiver<Outcome>,
+}
+
+/// Where a world is, or will be once it is claimed.
+#[derive(Debug, Default)]
+struct Place {
+    world: OnceCell<World>,
+    /// The same world until it was stopped.
+    before: Option<World>,
+}
+
+/// The opening of a world. Of several at once, one claims.
+struct Opening {
+    id: WorldId,
+    place: Arc<Place>,
+    store: Arc<dyn StorageBackend>,
+    inbox: Arc<Inbox>,
+    lane: LaneId,
+}
+
+impl Opening {
+    async fn run(self) -> Result<World> {
+        let world = self.place.world.get_or_try_init(|| self.claim()).await;
+        let doing = |error: Error| error.context(format_args!("open world {:?}", self.id));
+        world.cloned().map_err(doing)
+    }
+
+    async fn claim(&self) -> Result<World> {
+        let config = self.inbox.config();
+        let schema = config.schema.fingerprint();
+        let claim = self.store.claim(&self.id, &config.owner, schema).await?;
+        warn_of_schema(&self.id, &claim, config);
+        let shared = Arc::new(WorldShared::new(self.id.clone(), self.lane, claim));
+        self.inbox.open(Lane::new(Arc::clone(&shared)))?;
+        let world = World::new(shared, Arc::clone(&self.inbox));
+        if let Some(before) = &self.place.before {
+            world.inherit(before);
+        }
+        Ok(world)
+    }
 }
 
 /// Initialises the store, tells the controller, and runs the flush loop.

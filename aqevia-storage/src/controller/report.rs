@@ -69,10 +69,6 @@ impl Report {
         self.lock().ready = ready;
     }
 
-    pub(super) fn last_error(&self) -> Option<Error> {
-        self.lock().last_error.clone()
-    }
-
     pub(super) fn read(&self, pending: Pending) -> ControllerStats {
         ControllerStats {
             pending_records: pending.records,

@@ -261,12 +261,109 @@ async fn a_fenced_world_stops_and_hands_back_what_was_not_persisted() {
         controller.flush().await.unwrap_err().kind(),
         ErrorKind::Fenced
     );
-    assert_eq!(controller.stats().pending_records, 2);
-    assert_eq!(world.take_unpersisted().pending, [put("a"), put("b")]);
-    assert_eq!(controller.stats().pending_records, 0);
+    assert_eq!(controller.stats().pending_records, 0, "the room is free");
     let again = controller.open_world(arda()).await.unwrap();
-    assert_eq!(again.commit(vec![put("d")]).await.unwrap().first.get(), 1);
+    assert_eq!(again.take_unpersisted().pending, [put("a"), put("b")]);
+    let receipt = again.commit(vec![put("d")]).await.unwrap();
+    assert_eq!(receipt.first.get(), 1);
+    controller.flush().await.unwrap();
     controller.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_returns_what_a_stopped_world_left() {
+    let store = Scripted::new([Act::Fail(ErrorKind::Corrupt)]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    world.commit(vec![put("a")]).await.unwrap_err();
+    let left = controller.shutdown().await.unwrap_err();
+    assert_eq!(
+        (left.error.kind(), left.pending),
+        (ErrorKind::Corrupt, vec![put("a")])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_tries_at_once_what_waits_to_be_tried_again() {
+    let failures = std::iter::repeat_with(|| Act::Fail(ErrorKind::Unavailable));
+    let store = Scripted::new(failures.take(10));
+    let config = ControllerConfig {
+        shutdown_timeout: Duration::from_secs(1),
+        ..ControllerConfig::default()
+    };
+    let (controller, world) = start(&store, config).await;
+    world.record(put("a")).unwrap();
+    while store.batches().len() < 10 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The next try is five seconds off.
+    controller.shutdown().await.unwrap();
+    assert_eq!(store.batches().len(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_names_the_error_that_stood_in_the_way() {
+    let store = Scripted::new([Act::Fail(ErrorKind::Full), Act::Persist, Act::Hang]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    world.commit(vec![put("a")]).await.unwrap();
+    world.record(put("b")).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let left = controller.shutdown().await.unwrap_err();
+    assert_eq!(left.in_doubt, [put("b")]);
+    assert_eq!(
+        left.error.kind(),
+        ErrorKind::Unavailable,
+        "not the error of before"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_panics_loses_no_record() {
+    let store = Scripted::new([]);
+    let config = ControllerConfig {
+        clock: crate::Clock::from_fn(|| panic!("scripted")),
+        ..ControllerConfig::default()
+    };
+    let (controller, world) = start(&store, config).await;
+    world.commit(vec![put("a")]).await.unwrap_err();
+    let left = controller.shutdown().await.unwrap_err();
+    assert_eq!((left.pending, left.in_doubt), (vec![put("a")], Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_its_caller_gives_up_does_not_fence_the_next() {
+    let store = Scripted::new([]);
+    let (controller, _) = start(&store, ControllerConfig::default()).await;
+    let elsewhere = WorldId::new("elsewhere").unwrap();
+    {
+        let mut opening = std::pin::pin!(controller.open_world(elsewhere.clone()));
+        let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(opening.as_mut().poll(context).is_pending());
+    }
+    let world = controller.open_world(elsewhere.clone()).await.unwrap();
+    assert_eq!(world.claim().epoch.get(), 1);
+    let event = WorldRecord::new(elsewhere, Vec::new(), 0);
+    world.commit(vec![event]).await.unwrap();
+}
+
+#[tokio::test]
+async fn blocking_twins_go_on_within_a_task() {
+    let store = Arc::new(Memory::new());
+    let controller = StorageController::start(store, ControllerConfig::default()).await;
+    let controller = controller.unwrap();
+    let world = controller.open_world_blocking(arda()).unwrap();
+    // More often than Tokio lets a task come to rest.
+    let task = tokio::spawn(async move {
+        for _ in 0..300 {
+            world.commit_blocking(vec![event()]).unwrap();
+        }
+    });
+    task.await.unwrap();
+    assert_eq!(controller.stats().records, 300);
+    controller.shutdown_blocking().unwrap();
+    assert_eq!(
+        controller.flush().await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ impl Ticket {
     /// # Errors
     /// Those of [`super::World::commit`].
     pub fn wait_blocking(self) -> Result<Receipt> {
-        pollster::block_on(self)
+        super::block_on(self)
     }
 }
 
@@ -95,6 +95,16 @@ pub struct Unflushed {
     pub pending: Vec<WorldRecord>,
     /// The records of which it is not known whether they are in the store.
     pub in_doubt: Vec<WorldRecord>,
+}
+
+impl Unflushed {
+    pub(super) const fn nothing(error: Error) -> Self {
+        Self {
+            error,
+            pending: Vec::new(),
+            in_doubt: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Unflushed {

@@ -1,7 +1,7 @@
 //! The engine's side of an open world.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::inbox::{Group, Inbox, Pending, Urgency};
 use super::lane::LaneId;
@@ -44,7 +44,11 @@ impl Unpersisted {
         self.in_doubt.extend(other.in_doubt);
     }
 
-    fn size(&self) -> Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.in_doubt.is_empty()
+    }
+
+    pub(super) fn size(&self) -> Pending {
         let records = || self.pending.iter().chain(&self.in_doubt);
         Pending {
             records: records().count(),
@@ -125,7 +129,7 @@ impl World {
     /// # Errors
     /// As [`World::commit`].
     pub fn commit_blocking(&self, group: Vec<WorldRecord>) -> Result<Receipt> {
-        pollster::block_on(self.commit(group))
+        super::block_on(self.commit(group))
     }
 
     /// The error that stopped the world, if one did.
@@ -136,12 +140,16 @@ impl World {
 
     /// Takes what was accepted and not persisted before the world was stopped.
     ///
-    /// Until they are taken, these records count as pending, and `shutdown` returns them.
+    /// What nobody takes, `shutdown` returns. A group that was accepted at the very moment of
+    /// stopping may come later, but before a flush that begins afterwards has ended.
     #[must_use]
     pub fn take_unpersisted(&self) -> Unpersisted {
-        let taken = self.shared.take_unpersisted();
-        self.inbox.settle(taken.size());
-        taken
+        self.shared.take_unpersisted()
+    }
+
+    /// Takes over what was not persisted before the world was stopped and opened again.
+    pub(super) fn inherit(&self, before: &Self) {
+        self.shared.keep(before.take_unpersisted());
     }
 
     pub(super) fn hand_over(
@@ -235,24 +243,32 @@ impl WorldShared {
 
     /// Keeps more of what was not persisted.
     pub(super) fn keep(&self, left: Unpersisted) {
-        let mut unpersisted = self
-            .unpersisted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        unpersisted.extend(left);
+        self.lock_unpersisted().extend(left);
     }
 
     pub(super) fn stopped(&self) -> Option<&Error> {
         self.stopped.get()
     }
 
+    /// Whether nothing is left of a world that was stopped, and nothing can come.
+    pub(super) fn is_settled(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.lock_unpersisted().is_empty()
+    }
+
+    /// The error that stopped the world, if something is left of it.
+    pub(super) fn reason(&self) -> Option<Error> {
+        let stopped = self.stopped.get().cloned();
+        stopped.filter(|_| !self.lock_unpersisted().is_empty())
+    }
+
     pub(super) fn take_unpersisted(&self) -> Unpersisted {
-        std::mem::take(
-            &mut *self
-                .unpersisted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut *self.lock_unpersisted())
+    }
+
+    fn lock_unpersisted(&self) -> MutexGuard<'_, Unpersisted> {
+        self.unpersisted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
