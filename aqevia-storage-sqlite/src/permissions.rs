@@ -91,13 +91,18 @@ fn check_writers(path: &Path, metadata: &Metadata, permissions: Permissions) -> 
 
     const OTHERS_WRITE: u32 = 0o002;
     const GROUP_WRITES: u32 = 0o020;
+    const STICKY: u32 = 0o1000;
 
     let mode = metadata.permissions().mode();
     if mode & OTHERS_WRITE != 0 && permissions == Permissions::Refuse {
+        // A sticky folder, such as the one for temporary files, is meant to be so.
+        let mend = match mode & STICKY {
+            0 => format!("run `chmod o-w {}`", path.display()),
+            _ => "choose a folder of your own".to_owned(),
+        };
         return Err(Error::invalid(format!(
-            "{path:?} can be written to by every user of this machine: run `chmod o-w {}`, or \
-             allow it with insecure_permissions=allow",
-            path.display()
+            "{path:?} can be written to by every user of this machine: {mend}, or allow it with \
+             insecure_permissions=allow"
         )));
     }
     if mode & (OTHERS_WRITE | GROUP_WRITES) != 0 {

@@ -191,11 +191,16 @@ mod unix {
     }
 
     #[tokio::test]
-    async fn a_sticky_folder_is_no_better() {
+    async fn a_sticky_folder_is_refused_without_advice_to_change_it() {
         let folder = Folder::new();
         set_mode(&folder.path(), 0o1777);
         let refused = backend(folder.config()).init(SchemaPolicy::Upgrade).await;
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert!(
+            refused.to_string().contains("choose a folder of your own"),
+            "{refused}"
+        );
         assert!(folder.files().is_empty());
     }
 

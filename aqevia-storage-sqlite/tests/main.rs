@@ -13,6 +13,7 @@ mod layout;
 mod log_size;
 mod memory;
 mod plans;
+mod processes;
 mod readers;
 mod store;
 mod writes;

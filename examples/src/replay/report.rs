@@ -35,7 +35,7 @@ pub enum Verdict {
     None(&'static str),
     /// The store was compared.
     Compared {
-        /// Which store: the one that was opened again, or the one that ends with this process.
+        /// Which store: the one that was opened again, or the one that may end with this process.
         when: &'static str,
         /// The entities that the stream leaves.
         entities: u64,

@@ -143,7 +143,7 @@ impl Run<'_> {
         Ok(Verdict::Compared {
             when: match outlives {
                 true => "after reopening",
-                false => "before closing (the store ends with this process)",
+                false => "before closing (this store may end with its process)",
             },
             entities,
             events,

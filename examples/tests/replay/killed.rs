@@ -9,7 +9,7 @@ use crate::stored::Stored;
 use crate::stream::{self, SHORT_TURNS};
 
 /// How many kills that hit the program while it runs make a test.
-const KILLS: usize = 12;
+const KILLS: usize = 25;
 /// How many rounds that may take. A kill that comes too late does not count.
 const ROUNDS_MAX: u64 = 60;
 /// Change it to try other moments.
