@@ -22,7 +22,7 @@ pub use batch::{Batch, BatchRecord, Claim, Digest, Link, Part, Receipt, StateCha
 pub use clock::Clock;
 pub use config::{ControllerConfig, PoolConfig, StorageConfig, unknown_variables};
 pub use controller::{
-    ControllerStats, Refused, StorageController, Ticket, Unflushed, Unpersisted, World,
+    ControllerStats, Refused, StorageController, Ticket, Unflushed, Unpersisted, World, block_on,
 };
 pub use counter::{BatchNumber, Epoch, Sequence};
 pub use error::{Error, ErrorKind, Result};

@@ -3,6 +3,8 @@
 mod flush;
 mod inbox;
 mod lane;
+mod opening;
+mod reads;
 mod report;
 mod ticket;
 mod world;
@@ -13,19 +15,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use async_trait::async_trait;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OnceCell, oneshot, watch};
 
 use crate::{
-    Claim, ControllerConfig, Error, Limit, LogRange, LogRow, Page, Reads, Result, StateRange,
-    StateRow, StorageBackend, StoreInfo, WorldId, WorldPage, WorldRange, WorldRecord,
+    ControllerConfig, Error, Limit, Reads, Result, StorageBackend, StoreInfo, WorldId, WorldPage,
+    WorldRange, WorldRecord,
 };
 use flush::{FlushLoop, Outcome};
 use inbox::{Inbox, Urgency};
-use lane::{Lane, LaneId};
+use opening::{Opening, Place};
+use reads::{Remote, run_on};
 use report::Report;
-use world::WorldShared;
 
 pub use report::ControllerStats;
 pub use ticket::{Refused, Ticket, Unflushed};
@@ -33,8 +34,8 @@ pub use world::{Unpersisted, World};
 
 /// Takes records from an engine and persists them, on a thread and a runtime of its own.
 ///
-/// Every call may be made from any thread, within any runtime or none; each async call has a
-/// `_blocking` twin. What is accepted is persisted when the first of these happens: the number or
+/// Every call may be made from any thread, within any runtime or none. The async calls that an
+/// engine makes often have a `_blocking` twin; [`block_on`] serves for the others. What is accepted is persisted when the first of these happens: the number or
 /// the bytes of pending records reach their capacity, the interval since the first of them has
 /// passed, a commit or a flush asks for it, the controller shuts down. Answers of the kinds
 /// `Unavailable`, `Ambiguous` and `Full` are retried for as long as the controller runs
@@ -294,43 +295,32 @@ impl StorageController {
             .await
     }
 
+    /// A consistent view of one world for any number of pages, read on the controller's runtime.
+    ///
+    /// # Errors
+    /// Those of [`StorageBackend::snapshot`]; `Closed` after shutdown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn snapshot(&self, world: &WorldId) -> Result<Box<dyn Reads>> {
+        let (store, world) = (Arc::clone(&self.store), world.clone());
+        let snapshot = self.on_runtime(async move { store.snapshot(&world).await });
+        Ok(Box::new(Remote {
+            reads: Arc::from(snapshot.await?),
+            runtime: self.runtime.clone(),
+        }))
+    }
+
     /// Runs work on the controller's runtime, where the store's connections live.
     async fn on_runtime<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let ended = |error| Error::closed("the controller has been shut down").with_source(error);
-        self.runtime.spawn(work).await.map_err(ended)?
+        run_on(&self.runtime, work).await
     }
 
     fn lock_worlds(&self) -> MutexGuard<'_, HashMap<WorldId, Arc<Place>>> {
         self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reading goes to the store: what is accepted and not yet persisted is not seen.
-#[async_trait]
-impl Reads for StorageController {
-    async fn log(
-        &self,
-        world: &WorldId,
-        range: LogRange,
-        limit: Limit,
-    ) -> Result<Page<LogRow, LogRange>> {
-        let (store, world) = (Arc::clone(&self.store), world.clone());
-        self.on_runtime(async move { store.log(&world, range, limit).await })
-            .await
-    }
-
-    async fn state(
-        &self,
-        world: &WorldId,
-        range: StateRange,
-        limit: Limit,
-    ) -> Result<Page<StateRow, StateRange>> {
-        let (store, world) = (Arc::clone(&self.store), world.clone());
-        self.on_runtime(async move { store.state(&world, range, limit).await })
-            .await
     }
 }
 
@@ -356,8 +346,24 @@ impl fmt::Debug for StorageController {
     }
 }
 
-/// Waits for a future on this thread, which may be one of a runtime.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Waits for any future of this crate on this thread, which may be one of a runtime or not.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use aqevia_storage::{
+///     ControllerConfig, Limit, Memory, Reads, StateRange, StorageController, WorldId, block_on,
+/// };
+///
+/// # fn main() -> aqevia_storage::Result<()> {
+/// let store = Arc::new(Memory::new());
+/// let controller = StorageController::start_blocking(store, ControllerConfig::default())?;
+/// let arda = WorldId::new("arda")?;
+/// let page = block_on(controller.state(&arda, StateRange::all(), Limit::default()))?;
+/// assert!(page.items.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     // Within a task Tokio lets a future come to rest now and then, to be polled again once others
     // had their turn. Here that turn never comes.
     pollster::block_on(tokio::task::unconstrained(future))
@@ -369,45 +375,6 @@ struct Started {
     inbox: Arc<Inbox>,
     report: Arc<Report>,
     outcome: watch::Receiver<Outcome>,
-}
-
-/// Where a world is, or will be once it is claimed.
-#[derive(Debug, Default)]
-struct Place {
-    world: OnceCell<World>,
-    /// The same world until it was stopped.
-    before: Option<World>,
-}
-
-/// The opening of a world. Of several at once, one claims.
-struct Opening {
-    id: WorldId,
-    place: Arc<Place>,
-    store: Arc<dyn StorageBackend>,
-    inbox: Arc<Inbox>,
-    lane: LaneId,
-}
-
-impl Opening {
-    async fn run(self) -> Result<World> {
-        let world = self.place.world.get_or_try_init(|| self.claim()).await;
-        let doing = |error: Error| error.context(format_args!("open world {:?}", self.id));
-        world.cloned().map_err(doing)
-    }
-
-    async fn claim(&self) -> Result<World> {
-        let config = self.inbox.config();
-        let schema = config.schema.fingerprint();
-        let claim = self.store.claim(&self.id, &config.owner, schema).await?;
-        warn_of_schema(&self.id, &claim, config);
-        let shared = Arc::new(WorldShared::new(self.id.clone(), self.lane, claim));
-        self.inbox.open(Lane::new(Arc::clone(&shared)))?;
-        let world = World::new(shared, Arc::clone(&self.inbox));
-        if let Some(before) = &self.place.before {
-            world.inherit(before);
-        }
-        Ok(world)
-    }
 }
 
 /// Initialises the store, tells the controller, and runs the flush loop.
@@ -436,18 +403,6 @@ async fn serve(
         inbox.close();
     }
     flush_loop.run().await;
-}
-
-fn warn_of_schema(id: &WorldId, claim: &Claim, config: &ControllerConfig) {
-    let before = claim.schema;
-    if before.is_some_and(|schema| schema != config.schema.fingerprint()) {
-        tracing::warn!(
-            target: "aqevia_storage::controller",
-            world = %id,
-            "the schema differs from that of the last writer; the history of a collection begins \
-             where it was declared"
-        );
-    }
 }
 
 fn no_thread(error: std::io::Error, doing: &str) -> Error {

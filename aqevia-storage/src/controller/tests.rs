@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    Batch, Collection, ErrorKind, Fingerprint, Key, Memory, Owner, Payload, Receipt, SchemaPolicy,
-    StorageStats, WorldPage, WorldRange,
+    Batch, Claim, Collection, ErrorKind, Fingerprint, Key, LogRange, LogRow, Memory, Owner, Page,
+    Payload, Receipt, SchemaPolicy, StateRange, StateRow, StorageStats,
 };
 
 /// What the scripted backend does with the next batch.
@@ -448,6 +449,21 @@ async fn a_record_of_a_world_that_is_not_open_is_handed_back() {
         (refused.error.kind(), refused.records.len()),
         (ErrorKind::Invalid, 2)
     );
+}
+
+#[test]
+fn a_snapshot_is_read_without_a_runtime_and_does_not_move() {
+    let store = Arc::new(Memory::new());
+    let controller = StorageController::start_blocking(store, ControllerConfig::default()).unwrap();
+    let world = controller.open_world_blocking(arda()).unwrap();
+    world.commit_blocking(vec![event()]).unwrap();
+    let snapshot = pollster::block_on(controller.snapshot(&arda())).unwrap();
+    world.commit_blocking(vec![event()]).unwrap();
+    let heads = [&*snapshot, &controller as &dyn Reads].map(|reads| {
+        let page = pollster::block_on(reads.log(&arda(), LogRange::ALL, Limit::default()));
+        page.unwrap().head.get()
+    });
+    assert_eq!(heads, [1, 2]);
 }
 
 #[test]
