@@ -105,14 +105,16 @@ fn check_writers(path: &Path, metadata: &Metadata, permissions: Permissions) -> 
              insecure_permissions=allow"
         )));
     }
-    if mode & (OTHERS_WRITE | GROUP_WRITES) != 0 {
-        tracing::warn!(
-            target: "aqevia_storage::backend",
-            path = %path.display(),
-            mode = format_args!("{:o}", mode & 0o7777),
-            "other users can write to this part of the store",
-        );
-    }
+    let (who, flag) = match mode {
+        _ if mode & OTHERS_WRITE != 0 => ("every user of this machine", 'o'),
+        _ if mode & GROUP_WRITES != 0 => ("its group", 'g'),
+        _ => return Ok(()),
+    };
+    let path = path.display();
+    tracing::warn!(
+        target: "aqevia_storage::backend",
+        "{path} can be written to by {who}; `chmod {flag}-w {path}` keeps it to its owner"
+    );
     Ok(())
 }
 

@@ -10,24 +10,7 @@ use crate::{
 
 /// Which store to open and how to persist to it.
 ///
-/// [`StorageConfig::from_env`] reads these variables; each is optional.
-///
-/// | variable | default | meaning |
-/// | --- | --- | --- |
-/// | `AQEVIA_STORAGE_URL` | | the store, as `sqlite:storage.sqlite` |
-/// | `AQEVIA_SQLITE_PATH` | `storage.sqlite` | the SQLite file, when no URL is given |
-/// | `AQEVIA_SCHEMA_POLICY` | `upgrade` | or `reset-in-development`, which drops a store that differs |
-/// | `AQEVIA_POOL_SIZE` | 10 | connections that read |
-/// | `AQEVIA_ACQUIRE_TIMEOUT_MS` | 30000 | how long a read waits for a connection |
-/// | `AQEVIA_CONNECTION_LIFETIME_MS` | 3600000 | when a connection is replaced |
-/// | `AQEVIA_BUSY_TIMEOUT_MS` | 5000 | how long a connection waits for what another process has locked |
-/// | `PERSIST_ENABLED` | `true` | `false` keeps nothing: the store is `null:` |
-/// | `PERSIST_FLUSH_INTERVAL_MS` | 1000 | see [`ControllerConfig::flush_interval`] |
-/// | `PERSIST_BATCH_CAPACITY` | 10 | see [`ControllerConfig::batch_capacity`] |
-/// | `PERSIST_BATCH_CAPACITY_BYTES` | 1048576 | see [`ControllerConfig::batch_capacity_bytes`] |
-/// | `PERSIST_SHUTDOWN_TIMEOUT_MS` | 10000 | see [`ControllerConfig::shutdown_timeout`] |
-/// | `PERSIST_MAX_PENDING_RECORDS` | 1000000 | see [`ControllerConfig::pending_records_max`] |
-/// | `PERSIST_MAX_PENDING_BYTES` | 268435456 | see [`ControllerConfig::pending_bytes_max`] |
+/// The front page of this crate lists the variables that [`StorageConfig::from_env`] reads.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StorageConfig {

@@ -206,7 +206,15 @@ impl Lane {
             }
             Err(error) if error.kind().is_retryable() => {
                 in_flight.in_doubt |= error.kind() == ErrorKind::Ambiguous;
-                in_flight.retry_at = Some(now + retry_delay(in_flight.attempts));
+                let delay = retry_delay(in_flight.attempts);
+                in_flight.retry_at = Some(now + delay);
+                if in_flight.last_error.is_none() {
+                    tracing::warn!(
+                        target: "aqevia_storage::controller",
+                        %error,
+                        "a part is not persisted and is tried again until it is"
+                    );
+                }
                 in_flight.last_error = Some(error);
                 self.in_flight = Some(in_flight);
                 Settled::Retrying
@@ -224,6 +232,15 @@ impl Lane {
 
     fn persisted(&mut self, in_flight: InFlight, receipt: Receipt, inbox: &Inbox) {
         let part = in_flight.part;
+        if in_flight.last_error.is_some() {
+            let (world, number) = (part.world(), part.number());
+            tracing::info!(
+                target: "aqevia_storage::controller",
+                %world,
+                %number,
+                "a part is persisted after it was tried again"
+            );
+        }
         let before = receipt.first.get().saturating_sub(1);
         let before = Sequence::new(before).unwrap_or_default();
         self.head = before.advance_saturating(u64::from(receipt.count));

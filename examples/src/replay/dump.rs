@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use aqevia::{Payload, StateRow, WorldId};
 
 use super::halt::Halt;
@@ -26,6 +26,35 @@ pub fn dump(stored: Stored<'_>, worlds: &[WorldId], path: &Path) -> Result<(), H
         }
     }
     out.flush().map_err(|error| failed(error.into()))
+}
+
+/// Checks, before anything is played, that a dump can be written to `path` and takes the place of
+/// none of `others`.
+///
+/// # Errors
+/// If it is a folder, lies in none, or is one of the others.
+pub fn check(path: &Path, others: &[PathBuf]) -> anyhow::Result<()> {
+    let doing = || format!("write {}", path.display());
+    if path.is_dir() {
+        bail!("{}: is a folder; give the path of a file", doing());
+    }
+    let place = place(path).with_context(|| format!("{}: its folder", doing()))?;
+    for other in others {
+        if self::place(other).is_ok_and(|other| other == place) {
+            bail!("{}: the replay needs that file; give another path", doing());
+        }
+    }
+    Ok(())
+}
+
+/// Where a path leads, also if there is no such file yet.
+fn place(path: &Path) -> std::io::Result<PathBuf> {
+    if path.exists() {
+        return path.canonicalize();
+    }
+    let absolute = std::path::absolute(path)?;
+    let folder = absolute.parent().unwrap_or(&absolute).canonicalize()?;
+    Ok(folder.join(absolute.file_name().unwrap_or_default()))
 }
 
 fn write_row(out: &mut impl Write, world: &WorldId, row: &StateRow) -> anyhow::Result<()> {

@@ -30,11 +30,12 @@ impl Input {
     /// If there is no such file, it is no plain file, or it cannot be read.
     pub fn open(path: &Path, progress: &ProgressBar) -> Result<Self> {
         let doing = || format!("open recorded game {}", path.display());
-        let file = File::open(path).with_context(doing)?;
-        let metadata = file.metadata().with_context(doing)?;
+        // Order matters: opening a pipe would wait for who writes to it.
+        let metadata = path.metadata().with_context(doing)?;
         if !metadata.is_file() {
             bail!("{}: is not a file; it is read more than once", doing());
         }
+        let file = File::open(path).with_context(doing)?;
         progress.set_length(metadata.len());
         let mut reader = BufReader::new(progress.wrap_read(file));
         let compressed = reader.fill_buf().with_context(doing)?.starts_with(&MAGIC);

@@ -27,6 +27,10 @@ impl Line {
             let column = error.valid_up_to() + 1;
             anyhow!("is not UTF-8 at byte {column}")
         })?;
+        // Serde would also take the values of the fields, in their order, as an array.
+        if !text.trim_start().starts_with('{') {
+            bail!("is not a JSON object");
+        }
         let fields: Fields = serde_json::from_str(text).map_err(|error| explain(&error))?;
         fields.into_line()
     }
@@ -146,7 +150,11 @@ mod tests {
                 "invalid value: integer `-3`",
             ),
             ("{".to_owned(), "EOF while parsing an object (column 1)"),
-            (String::new(), "EOF while parsing a value"),
+            (String::new(), "is not a JSON object"),
+            (
+                r#"["w",2,"put","c","k",{},1]"#.to_owned(),
+                "is not a JSON object",
+            ),
         ] {
             let said = refusal(&line);
             assert!(said.starts_with(matter), "{said}");

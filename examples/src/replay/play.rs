@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use aqevia::{ErrorKind, Receipt, Refused, StorageController, Ticket, World, WorldId, WorldRecord};
+use aqevia::{
+    ErrorKind, Limit, LogRange, Reads, Receipt, Refused, Sequence, StorageController, Ticket,
+    World, WorldId, WorldRecord,
+};
 use tokio::time::Instant;
 
 use super::expected::Expected;
@@ -163,13 +166,26 @@ impl<'a> Engine<'a> {
         if let Some(world) = self.worlds.get(id) {
             return Ok(world.clone());
         }
+        // Order matters: a claim stops whoever else plays this world, so look first.
+        self.refuse_records(id, self.stored_head(id)?)?;
         let world = self.waiter.wait(self.controller.open_world(id.clone()))??;
-        let head = world.claim().head.get();
+        self.refuse_records(id, world.claim().head.get())?;
+        self.worlds.insert(id.clone(), world.clone());
+        Ok(world)
+    }
+
+    fn refuse_records(&self, id: &WorldId, head: u64) -> Result<(), Halt> {
         if self.play.start == Start::First && head > 0 {
             return Err(Halt::Store(has_records(id, head)));
         }
-        self.worlds.insert(id.clone(), world.clone());
-        Ok(world)
+        Ok(())
+    }
+
+    /// The head of a world that may not be open, read without claiming it.
+    fn stored_head(&self, id: &WorldId) -> Result<u64, Halt> {
+        let behind = LogRange::after(Sequence::MAX);
+        let page = self.controller.log(id, behind, Limit::items(1));
+        Ok(self.waiter.wait(page)??.head.get())
     }
 
     /// Waits until the next turn may begin. A turn that is late does not hurry those after it.

@@ -37,6 +37,8 @@ pub enum Verdict {
     Compared {
         /// Which store: the one that was opened again, or the one that may end with this process.
         when: &'static str,
+        /// With what: the stream, or as much of it as could be read.
+        extent: &'static str,
         /// The entities that the stream leaves.
         entities: u64,
         /// The events of the stream.
@@ -118,7 +120,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{:10} {:>10} {:>10} {:>10}",
-            "latency", "p50", "p99", "max"
+            "per turn", "p50", "p99", "max"
         )?;
         latency(f, "  submit", &played.submit)?;
         latency(f, "  commit", &played.commit)?;
@@ -128,23 +130,24 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (when, entities, events, differences) = match self {
+        let (when, extent, entities, events, differences) = match self {
             Self::None(why) => return write!(f, "not verified: {why}"),
             Self::Compared {
                 when,
+                extent,
                 entities,
                 events,
                 differences,
-            } => (when, Count(*entities), Count(*events), differences),
+            } => (when, extent, Count(*entities), Count(*events), differences),
         };
         if differences.count() == 0 {
             return write!(
                 f,
-                "verified {when}: {entities} entities and {events} events as in the stream"
+                "verified {when}: {entities} entities and {events} events as in {extent}"
             );
         }
         let count = Count(differences.count());
-        write!(f, "MISMATCH {when}: {count} differences from the stream")?;
+        write!(f, "MISMATCH {when}: {count} differences from {extent}")?;
         for difference in differences.told() {
             write!(f, "\n  {difference}")?;
         }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use aqevia::{Durability, StorageBackend, StorageConfig, StorageController, StoreUrl, WorldId};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::dump::dump;
+use super::dump::{check, dump};
 use super::expected::Expected;
 use super::fresh::refuse_stored;
 use super::halt::Halt;
@@ -42,8 +42,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(&self) -> Result<Report, Halt> {
-        // Order matters: no store is made for a stream that is not there.
+        // Order matters: no store is made for a stream that is not there, or a dump that cannot be.
         drop(self.turns(&ProgressBar::hidden())?);
+        self.check_dump().map_err(Halt::Store)?;
         let store = aqevia::open_with(&self.config)?;
         let controller = self.start(Arc::clone(&store))?;
         self.refuse_stored(&*store)?;
@@ -66,9 +67,24 @@ impl Run<'_> {
         Ok(report)
     }
 
+    fn check_dump(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.options.dump else {
+            return Ok(());
+        };
+        let mut others = vec![self.options.input.clone()];
+        if self.config.url.scheme() == "sqlite" {
+            let store = self.config.url.path()?;
+            let files = ["", "-wal", "-shm", "-journal"];
+            others.extend(files.map(|suffix| format!("{store}{suffix}").into()));
+        }
+        check(path, &others)
+    }
+
+    /// Starts a controller. A signal does not break that off: half a store is none.
     fn start(&self, store: Arc<dyn StorageBackend>) -> Result<StorageController, Halt> {
-        let started = StorageController::start(store, self.config.controller.clone());
-        Ok(self.waiter.wait(started)??)
+        let started = StorageController::start_blocking(store, self.config.controller.clone());
+        self.waiter.check()?;
+        Ok(started?)
     }
 
     fn refuse_stored(&self, store: &dyn StorageBackend) -> Result<(), Halt> {
@@ -111,7 +127,7 @@ impl Run<'_> {
     ) {
         let stored = Stored::new(controller, &self.waiter);
         let worlds: Vec<WorldId> = expected.worlds.keys().cloned().collect();
-        let verdict = self.verdict(stored, expected, report.outlives);
+        let verdict = self.verdict(stored, expected, report);
         let dumped = verdict.and_then(|verdict| {
             report.verdict = verdict;
             match &self.options.dump {
@@ -128,7 +144,7 @@ impl Run<'_> {
         &self,
         stored: Stored<'_>,
         expected: &mut Expected,
-        outlives: bool,
+        report: &Report,
     ) -> Result<Verdict, Halt> {
         if self.config.url.scheme() == "null" {
             return Ok(Verdict::None("this store keeps nothing"));
@@ -141,9 +157,13 @@ impl Run<'_> {
             locate(stored, turns, missing, &mut differences)?;
         }
         Ok(Verdict::Compared {
-            when: match outlives {
+            when: match report.outlives {
                 true => "after reopening",
                 false => "before closing (this store may end with its process)",
+            },
+            extent: match report.halt {
+                None => "the stream",
+                Some(_) => "the turns that were read of the stream",
             },
             entities,
             events,

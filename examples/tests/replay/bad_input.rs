@@ -28,7 +28,11 @@ fn a_bad_line_is_named_and_the_turns_before_it_are_stored() -> Result<()> {
             "EOF while parsing a value (column 9)",
         ),
         (b"\xff\n".to_vec(), "is not UTF-8 at byte 1"),
-        (b"\n".to_vec(), "EOF while parsing a value (column 0)"),
+        (b"\n".to_vec(), "is not a JSON object"),
+        (
+            b"[\"w\",3,\"put\",\"puts\",\"k4\",4,3]\n".to_vec(),
+            "is not a JSON object",
+        ),
         (
             put.replace("\"ts\"", "\"when\"").into(),
             "unknown field `when`, expected one of",
@@ -91,6 +95,8 @@ fn a_bad_line_is_named_and_the_turns_before_it_are_stored() -> Result<()> {
             "{}",
             done.stdout
         );
+        let extent = "as in the turns that were read of the stream";
+        assert!(done.row("verdict").ends_with(extent), "{}", done.stdout);
         assert_eq!(
             Stored::read(&folder.store())?.heads(),
             [("w", 8)],

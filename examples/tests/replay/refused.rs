@@ -130,3 +130,25 @@ fn each_mismatch_is_named() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_dump_takes_the_place_of_nothing_that_the_replay_needs() -> Result<()> {
+    let folder = Folder::new()?;
+    let input = folder.write("game.jsonl", stream::line("w", 1, "put", "k", "1"))?;
+    folder.succeed(&["--input", &input])?;
+    let before = std::fs::read(folder.store())?;
+    let store = folder.store().display().to_string();
+    for (dump, reason) in [
+        (store.as_str(), "the replay needs that file"),
+        (input.as_str(), "the replay needs that file"),
+        (".", "is a folder"),
+        ("nowhere/dump.jsonl", "its folder: No such file"),
+    ] {
+        let done = folder.run(&["--input", &input, "--resume", "--dump", dump])?;
+        assert_eq!(done.code, Some(1), "{dump}");
+        assert!(done.stderr.contains(reason), "{}", done.stderr);
+        assert!(done.stdout.is_empty(), "{}", done.stdout);
+    }
+    assert!(std::fs::read(folder.store())? == before);
+    Ok(())
+}
