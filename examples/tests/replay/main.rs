@@ -4,7 +4,6 @@ mod bad_input;
 mod killed;
 mod program;
 mod refused;
-mod sha256;
 mod stopped;
 mod stored;
 mod stream;
