@@ -34,7 +34,6 @@ impl Harness for SqliteHarness {
             Scene::NewerLayout => newer_layout(&self.0).await,
             Scene::FirstLayout(rows) => first_layout(&self.0.sql(), &rows),
             Scene::Foreign => foreign(&self.0.sql()),
-            scene => unimplemented!("{scene:?} is a scene of a newer suite"),
         }
     }
 

@@ -142,7 +142,7 @@ impl StoreInfo {
     }
 }
 
-/// What a store can do beyond what all do. The suite checks each, both ways.
+/// What a store can do beyond what all do. The suite compares it with what the author expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// What survives (clause P2).

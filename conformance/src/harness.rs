@@ -37,8 +37,9 @@ pub trait Harness: Send + Sync + Sized + 'static {
 }
 
 /// A state of a store that only the engine's own tools can make.
+///
+/// It is open to exhaustive matching: another scene is to stop the harnesses that do not stage it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Scene {
     /// A store of ours with some data in it, stamped with layout version 2.
     NewerLayout,
