@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aqevia_storage::{
     Batch, Claim, Error, Fingerprint, Limit, LogRange, LogRow, Owner, Page, Phase, Reads, Receipt,
     Result, SchemaPolicy, StateRange, StateRow, StatsCounter, StorageBackend, StorageStats,
-    StoreInfo, WorldId, WorldPage, WorldRange,
+    StoreInfo, Usage, WorldId, WorldPage, WorldRange,
 };
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
@@ -91,6 +91,11 @@ impl Sqlite {
         page.await
     }
 
+    async fn usage_of(&self, world: WorldId) -> Result<Usage> {
+        let usage = self.store()?.read(move |c| read::usage(c, &world));
+        usage.await
+    }
+
     async fn claim_world(
         &self,
         world: &WorldId,
@@ -172,6 +177,11 @@ impl StorageBackend for Sqlite {
     async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
         let page = self.world_page(range, limit).await;
         self.answer(page, || "list worlds".to_owned())
+    }
+
+    async fn usage(&self, world: &WorldId) -> Result<Usage> {
+        let usage = self.usage_of(world.clone()).await;
+        self.answer(usage, || format!("count usage of world {world:?}"))
     }
 
     fn stats(&self) -> StorageStats {

@@ -2,7 +2,7 @@
 
 use aqevia_storage::{
     Change, Collection, Error, Form, Key, Limit, LogRange, LogRow, Page, Payload, Result, Sequence,
-    StateRange, StateRow, StateScope, WorldId, WorldRecord,
+    StateRange, StateRow, StateScope, Usage, WorldId, WorldRecord,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Rows, params};
@@ -78,6 +78,33 @@ pub(crate) fn state(
     let last = items.last().filter(|_| full);
     let next = last.map(|row| range.clone().after(row.collection.clone(), row.key.clone()));
     Ok(Page::new(items, next, world.head))
+}
+
+/// What a world holds. The store's bytes are those of the database, without its write-ahead log.
+pub(crate) fn usage(connection: &Connection, id: &WorldId) -> Result<Usage> {
+    let Some(world) = World::find(connection, id)? else {
+        return Ok(Usage::default());
+    };
+    let first = world.log_id(Sequence::ZERO);
+    let ids = [world.number, first, world.log_id(Sequence::MAX)];
+    let count = |row: &Row<'_>, column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let usage = connection.query_row(include_str!("sql/select_usage.sql"), ids, |row| {
+        Ok(Usage {
+            log_records: count(row, 0)?,
+            log_bytes: count(row, 1)?,
+            state_keys: count(row, 2)?,
+            state_bytes: count(row, 3)?,
+            parts: count(row, 4)?,
+            store_bytes: store_bytes(connection)?,
+        })
+    });
+    usage.map_err(reading)
+}
+
+fn store_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let bytes = pragma("page_count")? * pragma("page_size")?;
+    Ok(bytes.cast_unsigned())
 }
 
 const STATE: &str = include_str!("sql/select_state.sql");

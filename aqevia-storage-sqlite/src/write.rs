@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aqevia_storage::{
     BatchRecord, Change, Claim, Epoch, Error, ErrorKind, Fingerprint, Key, Owner, Part, Payload,
-    Receipt, Result, Sequence, StateChange, WorldId, WriterCheck,
+    Receipt, Result, Sequence, StateChange, WorldId, WriterCheck, step,
 };
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
@@ -28,12 +28,15 @@ pub(crate) fn claim(
         Some(world) => world,
         None => World::add(&transaction, id, Epoch::ZERO, owner)?,
     };
+    step("claim: world found");
     let epoch = world.epoch.advance(1)?;
     let values = params![world.number, i64::from(epoch), owner.as_str(), schema.0];
     transaction
         .execute(include_str!("sql/update_world_claim.sql"), values)
         .map_err(writing)?;
+    step("claim: written");
     transaction.commit().map_err(committing)?;
+    step("claim: committed");
     Ok(Claim {
         epoch,
         head: world.head,
@@ -77,9 +80,11 @@ fn transact(
     parts: &[Arc<Part>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Result<()> {
+    step("batch: received");
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(writing)?;
+    step("batch: begun");
     for part in parts {
         let decision = decide(&transaction, part)?;
         results.push(match decision {
@@ -87,7 +92,10 @@ fn transact(
             Decision::Write(world) => Ok(write_part(&transaction, &world, part)?),
         });
     }
-    transaction.commit().map_err(committing)
+    step("batch: written");
+    transaction.commit().map_err(committing)?;
+    step("batch: committed");
+    Ok(())
 }
 
 /// What becomes of a part.
@@ -160,8 +168,11 @@ pub(crate) fn write_part(connection: &Connection, world: &World, part: &Part) ->
     let first = world.head.advance(1)?;
     let head = world.head.advance(u64::from(part.count()))?;
     insert_records(connection, world, part).map_err(writing)?;
+    step("part: records written");
     change_state(connection, world, &part.state_changes(world.head)).map_err(writing)?;
+    step("part: state written");
     insert_batch(connection, world, part, first).map_err(writing)?;
+    step("part: batch row written");
     let values = params![
         world.number,
         i64::from(head),

@@ -6,8 +6,8 @@ use aqevia_storage::{ErrorKind, SchemaPolicy, StorageBackend};
 use aqevia_storage_sqlite::SqliteConfig;
 use rusqlite::Connection;
 
-use crate::harness::{foreign, newer_layout};
 use crate::store::{Folder, backend};
+use conformance::engines::sqlite::{foreign, newer_layout};
 
 const POLICIES: [SchemaPolicy; 2] = [SchemaPolicy::Upgrade, SchemaPolicy::ResetInDevelopment];
 
@@ -155,7 +155,7 @@ fn leave_log(folder: &Folder, make: impl FnOnce(&Connection)) {
 #[tokio::test]
 async fn a_table_beside_those_of_the_first_layout_makes_it_another_programs() {
     let folder = Folder::new();
-    crate::harness::first_layout(&folder.sql(), &[]);
+    conformance::engines::sqlite::first_layout(&folder.sql(), &[]);
     foreign(&folder.sql());
     incompatible(&folder, &["another program's"]).await;
 }
@@ -163,7 +163,7 @@ async fn a_table_beside_those_of_the_first_layout_makes_it_another_programs() {
 #[tokio::test]
 async fn a_newer_layout_names_both_versions() {
     let folder = Folder::new();
-    newer_layout(&folder).await;
+    newer_layout(&folder.file()).await;
     let says = [
         "version 2",
         "knows version 1",
@@ -181,7 +181,7 @@ async fn a_newer_layout_names_both_versions() {
 #[tokio::test]
 async fn a_store_of_ours_without_a_version_is_damaged() {
     let folder = Folder::new();
-    newer_layout(&folder).await;
+    newer_layout(&folder.file()).await;
     folder.sql().execute("DELETE FROM schema_meta", []).unwrap();
     let says = ["holds no version", "restore it from a copy"];
     refused(&folder, SchemaPolicy::Upgrade, ErrorKind::Corrupt, &says).await;

@@ -4,8 +4,8 @@ use aqevia_storage::{Change, ErrorKind, Payload, SchemaPolicy, StorageBackend, W
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
-use crate::harness::first_layout;
 use crate::store::{Folder, Writer, arda, backend, event, json, log, open};
+use conformance::engines::sqlite::first_layout;
 
 const OLD_INSERT: &str =
     "INSERT INTO world_records (world_id, payload, timestamp) VALUES (?1, ?2, ?3)";

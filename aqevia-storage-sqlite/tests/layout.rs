@@ -6,8 +6,8 @@ use std::thread;
 use aqevia_storage::{SchemaPolicy, StorageBackend};
 use rusqlite::Connection;
 
-use crate::harness::newer_layout;
 use crate::store::{Folder, Writer, arda, backend, event, json, log, open, put};
+use conformance::engines::sqlite::newer_layout;
 
 fn columns(sql: &Connection, table: &str) -> Vec<String> {
     let mut select = sql
@@ -207,7 +207,7 @@ fn initialise_together(config: aqevia_storage_sqlite::SqliteConfig, start: &Barr
 #[tokio::test]
 async fn a_reset_leaves_the_present_layout() {
     let folder = Folder::new();
-    newer_layout(&folder).await;
+    newer_layout(&folder.file()).await;
     let store = backend(folder.config());
     store.init(SchemaPolicy::ResetInDevelopment).await.unwrap();
     store.close().await.unwrap();

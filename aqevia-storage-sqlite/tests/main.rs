@@ -8,7 +8,6 @@ mod bad_input;
 mod config;
 mod files;
 mod first_layout;
-mod harness;
 mod layout;
 mod log_size;
 mod memory;
@@ -18,6 +17,6 @@ mod readers;
 mod store;
 mod writes;
 
-mod conformance {
-    conformance::conformance_suite!(crate::harness::SqliteHarness);
+mod suite {
+    conformance::conformance_suite!(conformance::engines::sqlite::SqliteHarness);
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     Batch, Claim, Fingerprint, Limit, LogRange, LogRow, Owner, Page, Receipt, Result, StateRange,
-    StateRow, StorageStats, WorldId, WorldPage, WorldRange,
+    StateRow, StorageStats, Usage, WorldId, WorldPage, WorldRange,
 };
 
 /// Reading a store, or a snapshot of it.
@@ -61,7 +61,8 @@ pub trait StorageBackend: Reads {
     ///
     /// # Errors
     /// `Incompatible` if the store is of a newer layout or is not ours; `Invalid` if the location
-    /// cannot hold a store; `Unavailable` if it cannot be reached. Nothing is changed then.
+    /// cannot hold a store; `Unavailable` if it cannot be reached, or if it is not `shared` and
+    /// another backend has it open (clause B8). Nothing is changed then.
     async fn init(&self, policy: SchemaPolicy) -> Result<StoreInfo>;
 
     /// Claims a world for writing: creates it if need be, and raises its epoch, so that whoever
@@ -83,7 +84,7 @@ pub trait StorageBackend: Reads {
     /// A consistent view of one world for any number of pages (clause R5).
     ///
     /// A snapshot lives for a bounded time, which the backend documents, and may hold a connection
-    /// meanwhile: read it and drop it.
+    /// or the world's writer meanwhile (clause R7): read it and drop it.
     ///
     /// # Errors
     /// As [`Reads::log`]. Reading an old snapshot is `Unavailable`; reading another world than the
@@ -95,6 +96,14 @@ pub trait StorageBackend: Reads {
     /// # Errors
     /// As [`Reads::log`].
     async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage>;
+
+    /// What a world holds, counted in one snapshot and off the path of commits (clause S2).
+    ///
+    /// A world that does not exist holds nothing.
+    ///
+    /// # Errors
+    /// As [`Reads::log`].
+    async fn usage(&self, world: &WorldId) -> Result<Usage>;
 
     /// What happened since the backend was made (clause S1).
     fn stats(&self) -> StorageStats;
@@ -147,9 +156,10 @@ impl StoreInfo {
 pub struct Capabilities {
     /// What survives (clause P2).
     pub durability: Durability,
-    /// Whether several processes may have the store open at once.
+    /// Whether several backends, in one process or in several, may have the store open at once.
+    /// Where they may not, all but the first are refused (clause B8).
     pub shared: bool,
-    /// Whether a snapshot lets writers go on.
+    /// Whether a snapshot lets its world's writer go on (clause R7).
     pub snapshot: bool,
 }
 
@@ -215,6 +225,10 @@ macro_rules! forward {
 
             async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
                 (**self).worlds(range, limit).await
+            }
+
+            async fn usage(&self, world: &WorldId) -> Result<Usage> {
+                (**self).usage(world).await
             }
 
             fn stats(&self) -> StorageStats {

@@ -14,6 +14,7 @@ mod page;
 mod record;
 mod schema;
 mod stats;
+mod step;
 mod url;
 mod writer;
 
@@ -35,7 +36,8 @@ pub use page::{
 };
 pub use record::{Change, Form, Payload, WorldRecord};
 pub use schema::{Fingerprint, History, Schema};
-pub use stats::{ErrorCounts, StatsCounter, StorageStats};
+pub use stats::{ErrorCounts, StatsCounter, StorageStats, Usage};
+pub use step::{STEP_TARGET, step};
 pub use url::{Parameters, StoreUrl};
 pub use writer::{Phase, WriterCheck, check_snapshot};
 

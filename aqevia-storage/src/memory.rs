@@ -7,9 +7,10 @@ use async_trait::async_trait;
 
 use crate::{
     Batch, BatchNumber, Capabilities, Change, Claim, Collection, Digest, Durability, Epoch,
-    Fingerprint, Key, Limit, LogRange, LogRow, Owner, Page, Part, Phase, Reads, Receipt, Result,
-    SchemaPolicy, Sequence, StateRange, StateRow, StatsCounter, StorageBackend, StorageStats,
-    StoreInfo, WorldHead, WorldId, WorldPage, WorldRange, WriterCheck, check_snapshot,
+    Fingerprint, Key, Limit, LogRange, LogRow, Owner, Page, Part, Payload, Phase, Reads, Receipt,
+    Result, SchemaPolicy, Sequence, StateRange, StateRow, StatsCounter, StorageBackend,
+    StorageStats, StoreInfo, Usage, WorldHead, WorldId, WorldPage, WorldRange, WriterCheck,
+    check_snapshot,
 };
 
 /// A store in the memory of this process. It ends with the last backend that uses it.
@@ -94,7 +95,7 @@ impl StorageBackend for Memory {
         self.stats.count(self.phase.init())?;
         let capabilities = Capabilities {
             durability: Durability::None,
-            shared: false,
+            shared: true,
             snapshot: true,
         };
         Ok(StoreInfo::new(1, "memory", capabilities))
@@ -137,6 +138,11 @@ impl StorageBackend for Memory {
         let last = items.last().filter(|_| full);
         let next = last.map(|head| WorldRange::after(head.world.clone()));
         Ok(WorldPage::new(items, next))
+    }
+
+    async fn usage(&self, world: &WorldId) -> Result<Usage> {
+        let worlds = self.stats.count(self.worlds())?;
+        Ok(worlds.get(world).map(World::usage).unwrap_or_default())
     }
 
     fn stats(&self) -> StorageStats {
@@ -262,6 +268,19 @@ impl World {
         })
     }
 
+    fn usage(&self) -> Usage {
+        let logged = self.log.iter().filter_map(|row| row.record.payload());
+        let held = self.state.values().map(|row| &row.payload);
+        Usage {
+            log_records: self.log.len() as u64,
+            log_bytes: bytes_of(logged),
+            state_keys: self.state.len() as u64,
+            state_bytes: bytes_of(held),
+            parts: self.batches.len() as u64,
+            store_bytes: 0,
+        }
+    }
+
     fn log(&self, range: LogRange, limit: Limit) -> Page<LogRow, LogRange> {
         let begin = self.log.partition_point(|row| row.sequence <= range.after);
         let rows = self.log.iter().skip(begin);
@@ -280,6 +299,12 @@ impl World {
         let next = last.map(|row| range.after(row.collection.clone(), row.key.clone()));
         Page::new(items, next, self.claim.head)
     }
+}
+
+fn bytes_of<'a>(payloads: impl Iterator<Item = &'a Payload>) -> u64 {
+    payloads
+        .map(|payload| payload.as_bytes().len() as u64)
+        .sum()
 }
 
 /// The page of a world that does not exist.

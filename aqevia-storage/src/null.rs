@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::{
     Batch, Capabilities, Claim, Durability, Epoch, Fingerprint, Limit, LogRange, LogRow, Owner,
     Page, Part, Phase, Reads, Receipt, Result, SchemaPolicy, Sequence, StateRange, StateRow,
-    StatsCounter, StorageBackend, StorageStats, StoreInfo, WorldId, WorldPage, WorldRange,
+    StatsCounter, StorageBackend, StorageStats, StoreInfo, Usage, WorldId, WorldPage, WorldRange,
 };
 
 /// Accepts every part and keeps none: for an engine that runs without persistence.
@@ -107,6 +107,11 @@ impl StorageBackend for Null {
     async fn worlds(&self, _range: WorldRange, _limit: Limit) -> Result<WorldPage> {
         self.stats.count(self.phase.check())?;
         Ok(WorldPage::default())
+    }
+
+    async fn usage(&self, _world: &WorldId) -> Result<Usage> {
+        self.stats.count(self.phase.check())?;
+        Ok(Usage::default())
     }
 
     fn stats(&self) -> StorageStats {

@@ -55,6 +55,26 @@ impl fmt::Debug for ErrorCounts {
     }
 }
 
+/// What a world holds, and what its store takes up (clause S2).
+///
+/// It is counted when it is asked for, row by row: it may take as long as reading the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Rows of the world's log.
+    pub log_records: u64,
+    /// Bytes of their payloads.
+    pub log_bytes: u64,
+    /// Keys of the world's state.
+    pub state_keys: u64,
+    /// Bytes of their payloads.
+    pub state_bytes: u64,
+    /// Parts that were persisted and hold records.
+    pub parts: u64,
+    /// Bytes that the whole store takes up on its medium, with all its worlds, indexes and free
+    /// room, as the engine tells; 0 if it has no medium.
+    pub store_bytes: u64,
+}
+
 /// Counts for a backend, so that all count alike.
 #[derive(Debug, Default)]
 pub struct StatsCounter(Mutex<StorageStats>);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use aqevia_storage::{
     Batch, Claim, Error, ErrorKind, Fingerprint, Limit, LogRange, LogRow, Owner, Page, Part, Reads,
     Receipt, Result, SchemaPolicy, StateRange, StateRow, StorageBackend, StorageStats, StoreInfo,
-    WorldId, WorldPage, WorldRange,
+    Usage, WorldId, WorldPage, WorldRange,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -188,6 +188,10 @@ impl StorageBackend for Faulty {
 
     async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
         self.inner.worlds(range, limit).await
+    }
+
+    async fn usage(&self, world: &WorldId) -> Result<Usage> {
+        self.inner.usage(world).await
     }
 
     fn stats(&self) -> StorageStats {

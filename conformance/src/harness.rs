@@ -1,5 +1,6 @@
 //! What the suite asks of a backend's author.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aqevia_storage::{Capabilities, Durability, SchemaPolicy, StorageBackend};
@@ -11,8 +12,23 @@ use async_trait::async_trait;
 /// a harness needs and cannot get (a server, a folder) is a panic that says how to provide it.
 #[async_trait]
 pub trait Harness: Send + Sync + Sized + 'static {
-    /// A harness over a new, empty store.
+    /// A harness over a new, empty store, which ends with the harness.
     async fn new() -> Self;
+
+    /// A harness over a new, empty store in files below a folder; `None` if the store is kept by a
+    /// server. The suite uses it to put a store where there is little room.
+    async fn new_in(folder: &Path) -> Option<Self>;
+
+    /// A harness over the store of another harness, in this process or in a child of it.
+    ///
+    /// The store is that harness', and does not end with this one.
+    async fn at(location: &str) -> Self;
+
+    /// What [`Harness::at`] takes in another process.
+    ///
+    /// Like [`Harness::new_in`] and [`Harness::at`] it is called only if the declared durability is
+    /// not [`Durability::None`]: other stores are in the memory of one process.
+    fn location(&self) -> String;
 
     /// What the author expects of the store; clause B1 compares it with what `init` says.
     fn capabilities(&self) -> Capabilities;
@@ -20,8 +36,13 @@ pub trait Harness: Send + Sync + Sized + 'static {
     /// A backend over the harness' store that is not initialised yet.
     ///
     /// It is called again after the backend before was closed, after it was dropped without
-    /// `close`, and while others are open: those then share the store.
+    /// `close`, and while others are open: those then share the store, or are refused by their
+    /// `init` if the store is not `shared`.
     async fn open(&self) -> Arc<dyn StorageBackend>;
+
+    /// Whether there are stores of the first published layout in this engine: see
+    /// [`Scene::FirstLayout`]. It is for a backend that is newer than that layout to say no.
+    fn first_layout(&self) -> bool;
 
     /// Puts the empty store into a state that no backend of this version can make.
     ///
@@ -81,6 +102,17 @@ pub(crate) async fn open<H: Harness>(harness: &H) -> Arc<dyn StorageBackend> {
     let initialised = backend.init(SchemaPolicy::Upgrade).await;
     initialised.expect("`init` of a store of the present layout");
     backend
+}
+
+/// A second backend over the store where it is `shared`; elsewhere the first one again.
+pub(crate) async fn another<H: Harness>(
+    harness: &H,
+    first: &Arc<dyn StorageBackend>,
+) -> Arc<dyn StorageBackend> {
+    match harness.capabilities().shared {
+        true => open(harness).await,
+        false => Arc::clone(first),
+    }
 }
 
 /// Closes a backend, drops it, and opens another over the same store.

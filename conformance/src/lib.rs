@@ -9,6 +9,8 @@
 
 pub mod clauses;
 mod contents;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "sled"))]
+pub mod engines;
 mod fault;
 mod harness;
 mod history;

@@ -19,8 +19,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OnceCell, oneshot, watch};
 
 use crate::{
-    ControllerConfig, Error, Limit, Reads, Result, StorageBackend, StoreInfo, WorldId, WorldPage,
-    WorldRange, WorldRecord,
+    ControllerConfig, Error, Limit, Reads, Result, StorageBackend, StoreInfo, Usage, WorldId,
+    WorldPage, WorldRange, WorldRecord,
 };
 use flush::{FlushLoop, Outcome};
 use inbox::{Inbox, Urgency};
@@ -292,6 +292,19 @@ impl StorageController {
     pub async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
         let store = Arc::clone(&self.store);
         self.on_runtime(async move { store.worlds(range, limit).await })
+            .await
+    }
+
+    /// What a world holds, counted in the store. Pending records are not in it.
+    ///
+    /// # Errors
+    /// Those of [`StorageBackend::usage`]; `Closed` after shutdown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn usage(&self, world: &WorldId) -> Result<Usage> {
+        let (store, world) = (Arc::clone(&self.store), world.clone());
+        self.on_runtime(async move { store.usage(&world).await })
             .await
     }
 

@@ -105,6 +105,10 @@ impl StorageBackend for Scripted {
         self.memory.worlds(range, limit).await
     }
 
+    async fn usage(&self, world: &WorldId) -> Result<Usage> {
+        self.memory.usage(world).await
+    }
+
     fn stats(&self) -> StorageStats {
         self.memory.stats()
     }

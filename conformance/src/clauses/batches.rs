@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::Harness;
 use crate::contents::{WHOLE, contents, everything, log, paged_log, state};
-use crate::harness::{open, reopen};
+use crate::harness::{another, open, reopen};
 use crate::sample::{Kind, event, events, json, world};
 use crate::writer::{Writer, persist, persist_all};
 
@@ -28,7 +28,7 @@ pub async fn p1_readers_see_parts_whole<H: Harness>(harness: &H) {
     for reader in [
         Arc::clone(&backend),
         Arc::clone(&backend),
-        open(harness).await,
+        another(harness, &backend).await,
     ] {
         let (done, arda) = (Arc::clone(&done), arda.clone());
         readers.spawn(async move {
@@ -416,7 +416,8 @@ pub async fn p11_a_refused_part_leaves_the_others_alone<H: Harness>(harness: &H)
 /// Writers of different worlds, through one backend and through two, all succeed at once.
 pub async fn p11_writers_of_different_worlds_go_side_by_side<H: Harness>(harness: &H) {
     const PARTS: u64 = 20;
-    let backends = [open(harness).await, open(harness).await];
+    let backend = open(harness).await;
+    let backends = [another(harness, &backend).await, backend];
     let mut writers = JoinSet::new();
     for index in 0..6 {
         let backend = Arc::clone(&backends[index % 2]);

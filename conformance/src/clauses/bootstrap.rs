@@ -1,13 +1,14 @@
 //! Bootstrap: what `init` makes, keeps and refuses.
 //!
 //! B3 to B6 hold for every store whose declared durability is `None`, by the contract: it has no
-//! layout to find. Their functions return at once then.
+//! layout to find. Their functions return at once then. What speaks of the first published layout
+//! asks of a store that never had it only that its layout has the first number.
 
 use std::sync::Arc;
 
 use aqevia_storage::{
-    ErrorKind, Limit, LogRange, LogRow, Owner, Payload, SchemaPolicy, StateRange, StorageBackend,
-    StoreInfo, WorldRange, WorldRecord,
+    Error, ErrorKind, Limit, LogRange, LogRow, Owner, Payload, Result, SchemaPolicy, StateRange,
+    StorageBackend, StoreInfo, WorldRange, WorldRecord,
 };
 use tokio::task::JoinSet;
 
@@ -71,7 +72,8 @@ pub async fn b2_init_again_changes_nothing<H: Harness>(harness: &H) {
     );
 }
 
-/// Several backends that initialise one empty store at once all succeed, and share it.
+/// Several backends that initialise one empty store at once all succeed and share it; all but one
+/// are refused where the store is not `shared`.
 pub async fn b2_init_by_several_at_once_changes_nothing<H: Harness>(harness: &H) {
     let mut inits = JoinSet::new();
     for _ in 0..4 {
@@ -83,7 +85,12 @@ pub async fn b2_init_by_several_at_once_changes_nothing<H: Harness>(harness: &H)
     }
     let arda = world("arda");
     let mut written = 0;
-    for (backend, info) in inits.join_all().await {
+    let mut inits = inits.join_all().await;
+    if !harness.capabilities().shared {
+        inits.retain(|(_, info)| !is_refused_as_second(info));
+        assert_eq!(inits.len(), 1, "B2: one of several at once gets the store");
+    }
+    for (backend, info) in inits {
         let info = info.expect("B2: `init` by several at once succeeds for each");
         check_info(&info, harness);
         let mut writer = Writer::claim(&backend, &arda).await;
@@ -95,6 +102,11 @@ pub async fn b2_init_by_several_at_once_changes_nothing<H: Harness>(harness: &H)
             "B2: backends that initialised at once share the store"
         );
     }
+}
+
+fn is_refused_as_second(info: &Result<StoreInfo>) -> bool {
+    let kind = info.as_ref().err().map(Error::kind);
+    kind == Some(ErrorKind::Unavailable)
 }
 
 /// A newer layout is `Incompatible`, and its bytes stay.
@@ -112,7 +124,7 @@ pub async fn b3_a_newer_layout_is_refused_untouched<H: Harness>(harness: &H) {
 
 /// The first layout is upgraded: its rows are there, it can be written, and stays upgraded.
 pub async fn b4_an_older_layout_is_upgraded_with_its_data<H: Harness>(harness: &H) {
-    if !has_layout(harness) {
+    if !has_first_layout("B4", harness).await {
         return;
     }
     let rows = first_rows();
@@ -142,7 +154,7 @@ pub async fn b4_an_older_layout_is_upgraded_with_its_data<H: Harness>(harness: &
 
 /// A row that cannot be kept makes the upgrade fail, and the store stays as it was.
 pub async fn b4_a_failed_upgrade_leaves_the_store_as_it_was<H: Harness>(harness: &H) {
-    if !has_layout(harness) {
+    if !has_first_layout("B4", harness).await {
         return;
     }
     let mut rows = first_rows();
@@ -229,7 +241,7 @@ pub async fn b6_what_is_not_ours_is_refused_untouched<H: Harness>(harness: &H) {
 
 /// The rows of the first layout are events in the order of their ids, in each world.
 pub async fn b6_rows_of_the_first_layout_keep_their_order<H: Harness>(harness: &H) {
-    if !has_layout(harness) {
+    if !has_first_layout("B6", harness).await {
         return;
     }
     let rows = first_rows();
@@ -283,6 +295,60 @@ pub async fn b7_calls_before_init_are_invalid<H: Harness>(harness: &H) {
         before,
         "B7: a call before `init` changes the store"
     );
+}
+
+/// Where a store is not `shared`, a second backend is `Unavailable` until the first is closed, and
+/// the first goes on; elsewhere both work on one store.
+pub async fn b8_only_a_shared_store_is_opened_twice<H: Harness>(harness: &H) {
+    let first = open(harness).await;
+    some_data(&first).await;
+    let before = everything(&*first).await;
+    for policy in POLICIES {
+        let second = harness.open().await;
+        let info = second.init(policy).await;
+        if harness.capabilities().shared {
+            assert!(info.is_ok(), "B8: a second backend of a `shared` store");
+            assert_eq!(
+                everything(&*second).await,
+                before,
+                "B8: a second backend sees the store"
+            );
+        } else {
+            assert!(
+                is_refused_as_second(&info),
+                "B8: a second backend of a store that is not `shared` is refused: {info:?}"
+            );
+        }
+        close(second).await;
+        assert_eq!(
+            everything(&*first).await,
+            before,
+            "B8: a second backend changes the store"
+        );
+    }
+    some_data(&first).await;
+    close(first).await;
+    let next = open(harness).await;
+    assert_eq!(
+        everything(&*next).await[0].1.log.len(),
+        4,
+        "B8: the store is there for the next backend"
+    );
+}
+
+/// Whether there may be stores of the first published layout. Where there never were any, the
+/// present layout has to be the first.
+async fn has_first_layout<H: Harness>(id: &str, harness: &H) -> bool {
+    if !has_layout(harness) || harness.first_layout() {
+        return has_layout(harness);
+    }
+    let info = harness.open().await.init(SchemaPolicy::Upgrade).await;
+    let layout = info.expect("`init`").layout;
+    assert_eq!(
+        layout, 1,
+        "{id}: a layout that is not the first follows one"
+    );
+    false
 }
 
 async fn some_data(backend: &Arc<dyn StorageBackend>) {

@@ -1,7 +1,7 @@
 //! Reads: worlds apart, pages and snapshots consistent, and everything in byte order.
 
 use aqevia_storage::{
-    BatchRecord, Collection, ErrorKind, History, Key, Limit, LogRange, Reads, StateRange,
+    BatchRecord, Collection, Error, ErrorKind, History, Key, Limit, LogRange, Reads, StateRange,
     WorldRange, WorldRecord,
 };
 
@@ -9,7 +9,7 @@ use crate::Harness;
 use crate::contents::{Contents, WHOLE, contents, paged_log, paged_state, paged_worlds};
 use crate::harness::open;
 use crate::sample::{Kind, event, json, key, world};
-use crate::writer::Writer;
+use crate::writer::{Writer, persist, persist_all};
 
 /// Names of worlds that a store might take for one, or for a prefix of each other.
 const NAMES: [&str; 13] = [
@@ -136,16 +136,15 @@ pub async fn r5_a_snapshot_is_consistent<H: Harness>(harness: &H) {
         Kind::Treaties.put(&arda, "29-", "new"),
         Kind::Treaties.delete(&arda, "28"),
     ];
-    let mut work = tokio::spawn(async move { writer.persist(changes.into()).await });
-    if harness.capabilities().snapshot {
-        (&mut work).await.expect("R5: a snapshot stops a writer");
-    }
+    let part = writer.part(changes.into());
+    let beside = persist(&*backend, &part).await;
     for limit in [Limit::items(4), WHOLE] {
         check_snapshot(&*snapshot, &before, limit).await;
     }
     drop(snapshot);
-    if !harness.capabilities().snapshot {
-        work.await.expect("R5: a writer goes on after a snapshot");
+    if beside.is_err() {
+        let after = persist(&*backend, &part).await;
+        after.expect("R5: a writer goes on after a snapshot");
     }
     let after = contents(&*backend, &arda).await;
     assert_eq!(
@@ -169,6 +168,45 @@ async fn check_snapshot(snapshot: &dyn Reads, before: &Contents, limit: Limit) {
         state, before.state,
         "R5: the state of a snapshot within {limit:?} moves"
     );
+}
+
+/// Beside a snapshot its world is written where `snapshot` is declared, and elsewhere refused until
+/// it is dropped; other worlds are written, and everything is read, in either case.
+pub async fn r7_only_a_declared_snapshot_lets_its_world_be_written<H: Harness>(harness: &H) {
+    let backend = open(harness).await;
+    let [arda, other] = ["arda", "other"].map(world);
+    let mut writers = Vec::new();
+    for world in [&arda, &other] {
+        let mut writer = Writer::claim(&backend, world).await;
+        writer.persist(vec![event(world, "1")]).await;
+        writers.push(writer);
+    }
+    let snapshot = backend.snapshot(&arda).await.expect("`snapshot`");
+    let parts: Vec<_> = writers
+        .iter()
+        .map(|writer| writer.part(vec![event(&writer.world, "2")]))
+        .collect();
+    let answers = persist_all(&*backend, &parts).await;
+    let of_arda = answers[0].as_ref().map_err(Error::kind);
+    let expected = match harness.capabilities().snapshot {
+        true => Ok(1),
+        false => Err(ErrorKind::Unavailable),
+    };
+    assert_eq!(
+        of_arda.map(|receipt| receipt.count),
+        expected,
+        "R7: a part of a world beside its snapshot"
+    );
+    let of_other = answers[1].as_ref().map(|receipt| receipt.count).ok();
+    assert_eq!(of_other, Some(1), "R7: a part of another world");
+    let written = 1 + usize::from(expected.is_ok());
+    let rows = contents(&*backend, &arda).await.log.len();
+    assert_eq!(rows, written, "R7: what is read beside a snapshot");
+    drop(snapshot);
+    let again = persist(&*backend, &parts[0]).await;
+    again.expect("R7: a part of a world after its snapshot");
+    let rows = contents(&*backend, &arda).await.log.len();
+    assert_eq!(rows, 2, "R7: what is there after a snapshot");
 }
 
 /// A snapshot of one world answers `Invalid` for another, and goes on for its own.

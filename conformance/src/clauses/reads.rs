@@ -9,7 +9,7 @@ use aqevia_storage::{
 
 use crate::Harness;
 use crate::contents::{Contents, contents, log, paged_log, paged_state, paged_worlds, state};
-use crate::harness::{open, reopen};
+use crate::harness::{another, open, reopen};
 use crate::sample::{Kind, event, events, key, world};
 use crate::writer::Writer;
 
@@ -41,7 +41,7 @@ const LIMITS: [Limit; 6] = [
 /// A read that begins after a part was acknowledged sees it, through this backend and another.
 pub async fn r1_a_read_sees_what_was_acknowledged<H: Harness>(harness: &H) {
     let backend = open(harness).await;
-    let other = open(harness).await;
+    let other = another(harness, &backend).await;
     let arda = world("arda");
     let mut writer = Writer::claim(&backend, &arda).await;
     for round in 1..=30 {

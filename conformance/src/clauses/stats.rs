@@ -1,10 +1,12 @@
 //! Stats: what a backend counts.
 
-use aqevia_storage::{ErrorKind, LogRange, StorageStats};
+use std::sync::Arc;
+
+use aqevia_storage::{ErrorKind, LogRange, StorageBackend, StorageStats, Usage, WorldId};
 
 use crate::Harness;
 use crate::contents::{WHOLE, everything};
-use crate::harness::open;
+use crate::harness::{open, reopen};
 use crate::sample::{Kind, event, world};
 use crate::writer::{Writer, persist, persist_all};
 
@@ -49,7 +51,7 @@ pub async fn s1_counts_are_exact<H: Harness>(harness: &H) {
     Writer::claim(&backend, &three).await;
     let fenced = third.part(vec![event(&three, "1")]);
     let good = first.part(vec![Kind::Treaties.delete(&one, "key")]);
-    let parts = [&good, &fenced, &wrong].map(std::sync::Arc::clone);
+    let parts = [&good, &fenced, &wrong].map(Arc::clone);
     persist_all(&*backend, &parts).await;
     expected.flush_count += 1;
     expected.records += 1;
@@ -102,13 +104,66 @@ pub async fn s1_a_batch_is_one_flush<H: Harness>(harness: &H) {
     );
 }
 
-/// A backend counts for itself: another over the same store starts from zero.
+/// `usage` counts a world's rows, keys, parts and payload bytes, and those of no other world.
+pub async fn s2_usage_is_exact<H: Harness>(harness: &H) {
+    let backend = open(harness).await;
+    let [arda, other] = ["arda", "other"].map(world);
+    check_usage(&*backend, &arda, Usage::default()).await;
+    let mut writer = Writer::claim(&backend, &arda).await;
+    check_usage(&*backend, &arda, Usage::default()).await;
+    let first = vec![
+        event(&arda, "four"),
+        event(&arda, "\u{e9}\0"),
+        Kind::Fleets.put(&arda, "a", "1"),
+        Kind::Fleets.put(&arda, "b", "22"),
+        Kind::Treaties.put(&arda, "a", "333"),
+    ];
+    writer.persist(first).await;
+    writer.persist(vec![]).await;
+    let second = vec![
+        Kind::Fleets.put(&arda, "a", "55555"),
+        Kind::Fleets.delete(&arda, "b"),
+        Kind::Treaties.delete(&arda, "a"),
+        Kind::Treaties.put(&arda, "c", ""),
+    ];
+    writer.persist(second).await;
+    let mut elsewhere = Writer::claim(&backend, &other).await;
+    elsewhere.persist(vec![event(&other, "of another")]).await;
+    let expected = Usage {
+        log_records: 5,
+        log_bytes: 4 + 3 + 3,
+        state_keys: 2,
+        state_bytes: 5,
+        parts: 2,
+        ..Usage::default()
+    };
+    check_usage(&*backend, &arda, expected).await;
+    let backend = reopen(harness, backend).await;
+    check_usage(&*backend, &arda, expected).await;
+}
+
+async fn check_usage(backend: &dyn StorageBackend, world: &WorldId, expected: Usage) {
+    let usage = backend.usage(world).await.expect("`usage`");
+    let store_bytes = usage.store_bytes;
+    let expected = Usage {
+        store_bytes,
+        ..expected
+    };
+    assert_eq!(usage, expected, "S2: the usage of world {world:?}");
+}
+
+/// A backend counts for itself: another over the same store starts from zero, while the first is
+/// open where the store is `shared`, and after it elsewhere.
 pub async fn s1_a_backend_counts_its_own<H: Harness>(harness: &H) {
     let backend = open(harness).await;
     let arda = world("arda");
     let mut writer = Writer::claim(&backend, &arda).await;
     writer.persist(vec![event(&arda, "1")]).await;
-    let other = open(harness).await;
+    let first = Arc::clone(&backend);
+    let other = match harness.capabilities().shared {
+        true => open(harness).await,
+        false => reopen(harness, backend).await,
+    };
     everything(&*other).await;
     assert_eq!(
         other.stats(),
@@ -117,7 +172,7 @@ pub async fn s1_a_backend_counts_its_own<H: Harness>(harness: &H) {
     );
     let mut writer = Writer::claim(&other, &arda).await;
     writer.persist(vec![event(&arda, "2")]).await;
-    let counts = [backend.stats(), other.stats()].map(|stats| (stats.flush_count, stats.records));
+    let counts = [first.stats(), other.stats()].map(|stats| (stats.flush_count, stats.records));
     assert_eq!(
         counts,
         [(1, 1), (1, 1)],

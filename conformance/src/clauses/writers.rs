@@ -6,7 +6,7 @@ use aqevia_storage::{Epoch, ErrorKind, Limit, Link, Part, Receipt, Result, Stora
 
 use crate::Harness;
 use crate::contents::{contents, everything, paged_worlds};
-use crate::harness::{open, reopen};
+use crate::harness::{another, open, reopen};
 use crate::sample::{Kind, event, events, schema, world};
 use crate::writer::{Writer, persist};
 
@@ -21,7 +21,7 @@ pub async fn p5_a_repeated_part_writes_nothing<H: Harness>(harness: &H) {
 pub async fn p5_a_part_is_repeated_after_another_claim<H: Harness>(harness: &H) {
     let backend = open(harness).await;
     let (first, parts) = written(&backend).await;
-    let other = open(harness).await;
+    let other = another(harness, &backend).await;
     let mut second = Writer::claim_as(&other, &first.world, "the next").await;
     check_repeats(&*backend, &parts).await;
     check_repeats(&*other, &parts).await;
@@ -106,7 +106,8 @@ pub async fn p6_a_fenced_writer_writes_nothing<H: Harness>(harness: &H) {
     let mut first = Writer::claim_as(&backend, &arda, "númenor").await;
     first.persist(vec![event(&arda, "1")]).await;
 
-    let mut second = Writer::claim_as(&open(harness).await, &arda, "the house of elendil").await;
+    let other = another(harness, &backend).await;
+    let mut second = Writer::claim_as(&other, &arda, "the house of elendil").await;
     assert!(
         second.claim.epoch > first.claim.epoch,
         "P6: a claim raises the epoch"

@@ -1,6 +1,7 @@
 //! Defects in what `init` makes of other layouts: a store in memory behind a stamp.
 
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use aqevia_storage::{
@@ -81,10 +82,22 @@ impl<M: Migration> Harness for LayoutHarness<M> {
         }
     }
 
+    async fn new_in(_folder: &Path) -> Option<Self> {
+        unreachable!("a store in memory is in no files")
+    }
+
+    async fn at(location: &str) -> Self {
+        unreachable!("{location}: a store in memory is in one process")
+    }
+
+    fn location(&self) -> String {
+        unreachable!("a store in memory is in one process")
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durability: Durability::Process,
-            shared: false,
+            shared: true,
             snapshot: true,
         }
     }
@@ -96,6 +109,10 @@ impl<M: Migration> Harness for LayoutHarness<M> {
         };
         let memory = self.memory.reopen();
         Arc::new(Broken { memory, defect })
+    }
+
+    fn first_layout(&self) -> bool {
+        true
     }
 
     async fn stage(&self, scene: Scene) {

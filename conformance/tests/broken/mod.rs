@@ -1,11 +1,12 @@
 //! Backends that are broken in one way each: the reference backend behind a defect.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aqevia_storage::{
     Batch, BatchRecord, Capabilities, Claim, Durability, Fingerprint, Limit, LogRange, LogRow,
     Memory, Owner, Page, Part, Reads, Receipt, Result, SchemaPolicy, StateRange, StateRow,
-    StorageBackend, StorageStats, StoreInfo, WorldId, WorldPage, WorldRange,
+    StorageBackend, StorageStats, StoreInfo, Usage, WorldId, WorldPage, WorldRange,
 };
 use async_trait::async_trait;
 use conformance::{Harness, Scene, render};
@@ -121,6 +122,11 @@ impl<D: Defect> StorageBackend for Broken<D> {
         self.memory.worlds(range, limit).await
     }
 
+    async fn usage(&self, id: &WorldId) -> Result<Usage> {
+        let id = self.defect.world(id);
+        self.memory.usage(&id).await
+    }
+
     fn stats(&self) -> StorageStats {
         self.defect.stats(&self.memory)
     }
@@ -145,10 +151,22 @@ impl<D: Defect + Default> Harness for BrokenHarness<D> {
         }
     }
 
+    async fn new_in(_folder: &Path) -> Option<Self> {
+        unreachable!("a store in memory is in no files")
+    }
+
+    async fn at(location: &str) -> Self {
+        unreachable!("{location}: a store in memory is in one process")
+    }
+
+    fn location(&self) -> String {
+        unreachable!("a store in memory is in one process")
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durability: Durability::None,
-            shared: false,
+            shared: true,
             snapshot: true,
         }
     }
@@ -158,6 +176,10 @@ impl<D: Defect + Default> Harness for BrokenHarness<D> {
             memory: self.memory.reopen(),
             defect: D::default(),
         })
+    }
+
+    fn first_layout(&self) -> bool {
+        false
     }
 
     async fn stage(&self, scene: Scene) {

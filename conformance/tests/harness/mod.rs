@@ -1,5 +1,6 @@
 //! A harness over the reference backend.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aqevia_storage::{Capabilities, Durability, Memory, SchemaPolicy, StorageBackend};
@@ -15,16 +16,32 @@ impl Harness for MemoryHarness {
         Self(Memory::new())
     }
 
+    async fn new_in(_folder: &Path) -> Option<Self> {
+        unreachable!("a store in memory is in no files")
+    }
+
+    async fn at(location: &str) -> Self {
+        unreachable!("{location}: a store in memory is in one process")
+    }
+
+    fn location(&self) -> String {
+        unreachable!("a store in memory is in one process")
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durability: Durability::None,
-            shared: false,
+            shared: true,
             snapshot: true,
         }
     }
 
     async fn open(&self) -> Arc<dyn StorageBackend> {
         Arc::new(self.0.reopen())
+    }
+
+    fn first_layout(&self) -> bool {
+        false
     }
 
     async fn stage(&self, scene: Scene) {

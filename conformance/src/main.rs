@@ -1,0 +1,2 @@
+//! Certifies a store.
+fn main() {}
