@@ -10,6 +10,8 @@ pub use aqevia_storage::*;
 /// | URL | feature | store |
 /// | --- | --- | --- |
 /// | `sqlite:FILE`, `sqlite::memory:` | `sqlite` (default) | `aqevia-storage-sqlite`, with its parameters |
+/// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | `postgres` | `aqevia-storage-postgres`, with its parameters |
+/// | `sled:DIR` | `sled` | `aqevia-storage-sled`, with its parameters |
 /// | `memory:` | | [`Memory`], in this process |
 /// | `null:` | | [`Null`], which keeps nothing |
 ///
@@ -35,10 +37,13 @@ pub fn open_with(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
     let url = &config.url;
     match url.scheme() {
         "sqlite" => sqlite(config),
+        "postgres" | "postgresql" => postgres(config),
+        "sled" => sled(config),
         "memory" => plain(url, Memory::new()),
         "null" => plain(url, Null::new()),
         scheme => Err(Error::invalid(format!(
-            "open store {url}: scheme {scheme:?} is not known; there are memory, null, sqlite"
+            "open store {url}: scheme {scheme:?} is not known; there are memory, null, \
+             postgres, sled, sqlite"
         ))),
     }
 }
@@ -68,7 +73,33 @@ fn sqlite(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
     Err(without_feature(&config.url, "sqlite"))
 }
 
-#[cfg(not(feature = "sqlite"))]
+#[cfg(feature = "postgres")]
+fn postgres(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
+    use aqevia_storage_postgres::{Postgres, PostgresConfig};
+
+    let config = PostgresConfig::from_url(&config.url, &config.pool)?;
+    Ok(Arc::new(Postgres::open(config)?))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
+    Err(without_feature(&config.url, "postgres"))
+}
+
+#[cfg(feature = "sled")]
+fn sled(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
+    use aqevia_storage_sled::{Sled, SledConfig};
+
+    let config = SledConfig::from_url(&config.url, &config.pool)?;
+    Ok(Arc::new(Sled::open(config)?))
+}
+
+#[cfg(not(feature = "sled"))]
+fn sled(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
+    Err(without_feature(&config.url, "sled"))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "sled")))]
 fn without_feature(url: &StoreUrl, feature: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,

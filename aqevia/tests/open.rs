@@ -18,24 +18,53 @@ fn an_unknown_scheme_names_those_there_are() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(
         error.to_string(),
-        "open store mysql:storage: scheme \"mysql\" is not known; there are memory, null, sqlite"
+        "open store mysql:storage: scheme \"mysql\" is not known; there are memory, null, \
+         postgres, sled, sqlite"
     );
 }
 
 #[test]
 fn an_unknown_parameter_is_refused() {
-    let error = refusal("memory:?colour=red").unwrap();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains("\"colour\""), "{error}");
+    for url in ["memory:?colour=red", SQLITE, POSTGRES, SLED] {
+        let error = refusal(url).unwrap();
+        if error.kind() == ErrorKind::Unsupported {
+            continue; // without its feature, which the next test looks at
+        }
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("\"colour\""), "{error}");
+    }
     assert_eq!(refusal("memory:here").unwrap().kind(), ErrorKind::Invalid);
 }
 
-#[cfg(not(feature = "sqlite"))]
-#[test]
-fn a_scheme_without_its_feature_names_the_feature() {
-    let error = refusal("sqlite:storage.sqlite").unwrap();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("feature `sqlite`"), "{error}");
+const SQLITE: &str = "sqlite:storage.sqlite?colour=red";
+const POSTGRES: &str = "postgres://engine:hunter2@localhost/worlds?colour=red";
+const SLED: &str = "sled:storage?colour=red";
+
+/// Each scheme, whether its feature is on, and a URL.
+const SCHEMES: [(&str, bool, &str); 3] = [
+    ("sqlite", cfg!(feature = "sqlite"), "sqlite:storage.sqlite"),
+    (
+        "postgres",
+        cfg!(feature = "postgres"),
+        "postgres://engine:hunter2@localhost/worlds",
+    ),
+    ("sled", cfg!(feature = "sled"), "sled:storage"),
+];
+
+#[tokio::test]
+async fn a_scheme_opens_with_its_feature_and_names_it_without() {
+    for (feature, on, url) in SCHEMES {
+        let error = refusal(url);
+        assert_eq!(error.is_none(), on, "{url}: {error:?}");
+        let Some(error) = error else { continue };
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let message = error.to_string();
+        assert!(
+            message.contains(&format!("feature `{feature}`")),
+            "{message}"
+        );
+        assert!(!message.contains("hunter2"), "{message}");
+    }
 }
 
 #[cfg(feature = "sqlite")]
@@ -48,6 +77,25 @@ async fn a_url_opens_sqlite() {
     let info = store.init(aqevia::SchemaPolicy::Upgrade).await.unwrap();
     assert!(info.engine.starts_with("SQLite"), "{}", info.engine);
     store.close().await.unwrap();
-    let error = refusal("sqlite:storage.sqlite?colour=red").unwrap();
-    assert!(error.to_string().contains("\"colour\""), "{error}");
+}
+
+#[cfg(feature = "sled")]
+#[tokio::test]
+async fn a_url_opens_sled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("storage");
+    let store = aqevia::open(&format!("sled:{}", path.display())).unwrap();
+    assert!(!path.exists(), "nothing is written before `init`");
+    let info = store.init(aqevia::SchemaPolicy::Upgrade).await.unwrap();
+    assert!(info.engine.starts_with("sled"), "{}", info.engine);
+    store.close().await.unwrap();
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_url_opens_postgres() {
+    let store = aqevia::open("postgres://engine:hunter2@127.0.0.1:1/worlds").unwrap();
+    let error = store.init(aqevia::SchemaPolicy::Upgrade).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
 }

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use crate::Harness;
@@ -12,6 +13,8 @@ use crate::run::Run;
 const CASES_MIN: u32 = 256;
 /// The longest history.
 const STEPS_MAX: usize = 30;
+/// The length of a history that is made from a seed.
+const SEEDED_STEPS: usize = 60;
 
 /// One thing that is done to a store. Worlds, keys and parts are numbers; [`Run`] names them.
 #[derive(Clone, Debug)]
@@ -75,7 +78,23 @@ pub(crate) enum DraftChange {
 /// If a store answers or holds anything but what the model says. The message shows the shortest
 /// history that was found to do so, and how to run it again.
 pub fn histories<H: Harness>() {
-    let config = config();
+    run_all::<H>(config());
+}
+
+/// Runs as many generated histories as asked for, of a seed, against new stores.
+///
+/// # Panics
+/// As [`histories`].
+pub fn histories_of<H: Harness>(cases: u32, seed: u64) {
+    run_all::<H>(Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    });
+}
+
+fn run_all<H: Harness>(config: Config) {
     let again = format!(
         "PROPTEST_RNG_SEED={} PROPTEST_CASES={} cargo test histories",
         config.rng_seed, config.cases
@@ -91,6 +110,18 @@ pub fn histories<H: Harness>() {
     if let Err(error) = outcome {
         panic!("a store is not as the model says; to run this again:\n{again}\n{error}");
     }
+}
+
+/// The history of a seed: the same on every machine.
+pub(crate) fn seeded(seed: u64) -> Vec<Step> {
+    let config = Config {
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let steps = prop::collection::vec(step(), SEEDED_STEPS);
+    let tree = steps.new_tree(&mut TestRunner::new(config));
+    tree.expect("a history").current()
 }
 
 fn config() -> Config {

@@ -9,9 +9,10 @@
 
 pub mod clauses;
 mod contents;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "sled"))]
 pub mod engines;
+mod equivalence;
 mod fault;
+mod faults;
 mod harness;
 mod history;
 mod model;
@@ -21,6 +22,8 @@ mod suite;
 mod writer;
 
 pub use contents::render;
+pub use equivalence::{SEEDS as EQUIVALENCE_SEEDS, canonical_hash, equivalence};
+pub use faults::{FaultReport, faults};
 pub use harness::{FirstRow, Harness, Scene};
-pub use history::histories;
-pub use suite::{Clause, certify};
+pub use history::{histories, histories_of};
+pub use suite::{Clause, run_clause};

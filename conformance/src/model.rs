@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use aqevia_storage::{
     BatchNumber, Change, Claim, Collection, Epoch, ErrorKind, Fingerprint, Key, LogRow, Owner,
-    Part, Receipt, Sequence, StateRow, StorageStats, WorldHead, WorldId, WorldRecord,
+    Part, Payload, Receipt, Sequence, StateRow, StorageStats, Usage, WorldHead, WorldId,
+    WorldRecord,
 };
 
 /// A store.
@@ -191,6 +192,21 @@ impl World {
             }
         }
         state.into_values().collect()
+    }
+
+    /// What the world holds, counted.
+    pub(crate) fn usage(&self) -> Usage {
+        let (log, state) = (self.log(), self.state());
+        let bytes = |payload: &Payload| payload.as_bytes().len() as u64;
+        let logged = log.iter().filter_map(|row| row.record.payload());
+        Usage {
+            log_records: log.len() as u64,
+            log_bytes: logged.map(bytes).sum(),
+            state_keys: state.len() as u64,
+            state_bytes: state.iter().map(|row| bytes(&row.payload)).sum(),
+            parts: self.parts.len() as u64,
+            store_bytes: 0,
+        }
     }
 
     fn listed(&self, id: &WorldId) -> Option<WorldHead> {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use aqevia_storage::{
     BatchNumber, BatchRecord, Epoch, Limit, Link, LogRange, Owner, Part, Payload, Reads,
-    SchemaPolicy, StateRange, StorageBackend, WorldId, WorldRecord,
+    SchemaPolicy, StateRange, StorageBackend, Usage, WorldId, WorldRecord,
 };
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
 
-use crate::Harness;
 use crate::contents::{WHOLE, paged_log, paged_state, paged_worlds};
 use crate::history::{Attempt, Draft, DraftChange, Step, What};
 use crate::model::{Model, World};
 use crate::sample::{Kind, key, schema, world};
 use crate::writer::persist_all;
+use crate::{Harness, canonical_hash};
 
 /// A store, a backend over it, and what both are expected to do.
 pub(crate) struct Run<H> {
@@ -30,6 +30,16 @@ type Outcome = Result<(), TestCaseError>;
 impl<H: Harness> Run<H> {
     /// Does all steps to a new store, and reads everything at the end.
     pub(crate) async fn all(steps: &[Step]) -> Outcome {
+        Self::done(steps).await.map(drop)
+    }
+
+    /// The hash of a new store after all steps.
+    pub(crate) async fn hash(steps: &[Step]) -> Result<blake3::Hash, TestCaseError> {
+        let run = Self::done(steps).await?;
+        Ok(canonical_hash(&*run.backend).await)
+    }
+
+    async fn done(steps: &[Step]) -> Result<Self, TestCaseError> {
         let harness = H::new().await;
         let mut run = Self {
             backend: harness.open().await,
@@ -41,7 +51,8 @@ impl<H: Harness> Run<H> {
         for step in steps {
             run.step(step).await?;
         }
-        run.read(WHOLE).await
+        run.read(WHOLE).await?;
+        Ok(run)
     }
 
     async fn init(&self) -> Outcome {
@@ -160,10 +171,22 @@ impl<H: Harness> Run<H> {
         for index in 0..3 {
             let id = world_id(index);
             self.read_world(&*self.backend, &id, limit).await?;
+            self.read_usage(&id).await?;
             let snapshot = self.backend.snapshot(&id).await;
             let snapshot = snapshot.map_err(|error| TestCaseError::fail(error.to_string()))?;
             self.read_world(&*snapshot, &id, limit).await?;
         }
+        Ok(())
+    }
+
+    async fn read_usage(&self, id: &WorldId) -> Outcome {
+        let usage = self.backend.usage(id).await;
+        let usage = usage.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let expected = Usage {
+            store_bytes: usage.store_bytes,
+            ..self.model.world(id).map(World::usage).unwrap_or_default()
+        };
+        prop_assert_eq!(usage, expected, "the usage of world {:?}", id);
         Ok(())
     }
 

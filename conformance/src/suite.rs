@@ -107,7 +107,7 @@ impl Clause {
             (() $($module:ident::$name:ident,)*) => {
                 vec![$(Self {
                     name: stringify!($name),
-                    run: || certify::<H>(crate::clauses::$module::$name),
+                    run: || run_clause::<H>(crate::clauses::$module::$name),
                 }),*]
             };
         }
@@ -126,16 +126,20 @@ impl Clause {
 ///
 /// # Panics
 /// If the store breaks the clause; the message has the clause's id.
-pub fn certify<H: Harness>(clause: impl AsyncFn(&H)) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+pub fn run_clause<H: Harness>(clause: impl AsyncFn(&H)) {
+    on_runtime(async {
         let harness = H::new().await;
         clause(&harness).await;
     });
+}
+
+/// Runs work on a runtime of its own with several threads.
+pub(crate) fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(work)
 }
 
 /// Makes one test of each clause, and one of generated histories, for a [`Harness`].
@@ -152,6 +156,18 @@ macro_rules! conformance_suite {
         fn histories() {
             $crate::histories::<$harness>();
         }
+
+        /// The same histories leave the same store as in the reference backend.
+        #[test]
+        fn equivalence() {
+            $crate::equivalence::<$harness>($crate::EQUIVALENCE_SEEDS);
+        }
+
+        /// Faults of every kind, each with and without another writer's claim.
+        #[test]
+        fn faults() {
+            $crate::faults::<$harness>();
+        }
     };
 }
 
@@ -161,7 +177,7 @@ macro_rules! clause_tests {
     (($harness:ty) $($module:ident::$name:ident,)*) => {$(
         #[test]
         fn $name() {
-            $crate::certify::<$harness>($crate::clauses::$module::$name);
+            $crate::run_clause::<$harness>($crate::clauses::$module::$name);
         }
     )*};
 }

@@ -1,10 +1,13 @@
 //! A writer that numbers and links its parts as the controller does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqevia_storage::{
-    BatchNumber, BatchRecord, Claim, Epoch, Owner, Part, Receipt, Result, StorageBackend, WorldId,
+    BatchNumber, BatchRecord, Claim, Epoch, ErrorKind, Owner, Part, Receipt, Result,
+    StorageBackend, WorldId,
 };
+use tokio::time::sleep;
 
 use crate::sample;
 
@@ -88,6 +91,26 @@ pub(crate) async fn persist(backend: &dyn StorageBackend, part: &Arc<Part>) -> R
     let mut answers = persist_all(backend, std::slice::from_ref(part)).await;
     answers.pop().expect("one answer")
 }
+
+/// Persists a batch of one part, again and again while the store is busy with the same one.
+///
+/// Where a call was given up, the store may still be at work on it; `Unavailable` is its right then.
+pub(crate) async fn persist_settled(
+    backend: &dyn StorageBackend,
+    part: &Arc<Part>,
+) -> Result<Receipt> {
+    for _ in 0..SETTLED_TRIES {
+        match persist(backend, part).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => sleep(SETTLED_PAUSE).await,
+            answer => return answer,
+        }
+    }
+    persist(backend, part).await
+}
+
+/// How long a store may be at work on a call that was given up: 10 s.
+const SETTLED_TRIES: u32 = 1000;
+const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Persists a batch. The parts come in the order of their worlds, and so do the answers.
 pub(crate) async fn persist_all(

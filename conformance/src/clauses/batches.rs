@@ -14,7 +14,7 @@ use crate::Harness;
 use crate::contents::{WHOLE, contents, everything, log, paged_log, state};
 use crate::harness::{another, open, reopen};
 use crate::sample::{Kind, event, events, json, world};
-use crate::writer::{Writer, persist, persist_all};
+use crate::writer::{Writer, persist, persist_all, persist_settled};
 
 /// Readers at work while parts are written see each part as a whole, in the log and in the state.
 pub async fn p1_readers_see_parts_whole<H: Harness>(harness: &H) {
@@ -121,7 +121,7 @@ pub async fn p1_a_dropped_call_leaves_a_part_whole_or_absent<H: Harness>(harness
         // Polled once, and dropped in most engines before it is done.
         let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         drop(call);
-        let receipt = persist(&*backend, &part).await;
+        let receipt = persist_settled(&*backend, &part).await;
         let receipt = receipt.expect("P1: a part whose call was dropped can be persisted again");
         assert_eq!(
             receipt.count, 100,

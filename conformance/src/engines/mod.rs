@@ -1,4 +1,6 @@
-//! Harnesses for our own backends, each behind a feature, for their tests and for certificates.
+//! Harnesses for our own backends, for their tests and for certificates: those with an engine are
+//! each behind a feature.
 
+pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use aqevia::{Durability, StorageBackend, StorageConfig, StorageController, StoreUrl, WorldId};
+use aqevia::{Durability, StorageBackend, StorageConfig, StorageController, WorldId};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::dump::{check, dump};
@@ -46,18 +46,17 @@ impl Run<'_> {
         drop(self.turns(&ProgressBar::hidden())?);
         self.check_dump().map_err(Halt::Store)?;
         let store = aqevia::open_with(&self.config)?;
-        let controller = self.start(Arc::clone(&store))?;
-        self.refuse_stored(&*store)?;
-        drop(store);
+        let controller = self.start(store)?;
+        self.refuse_stored(&controller)?;
         let mut expected = Expected::default();
         let mut report = self.play(&controller, &mut expected);
         let (compare, outlives) = (is_comparable(&report), report.outlives);
         if compare && !outlives {
             self.examine(&controller, &mut expected, &mut report);
         }
+        report.store_bytes = self.store_bytes(&controller, &expected);
         controller.shutdown_blocking()?;
         report.flush_count = controller.stats().flush_count;
-        report.store_bytes = bytes_on_disk(&self.config.url);
         drop(controller);
         if compare && outlives {
             let controller = self.start(aqevia::open_with(&self.config)?)?;
@@ -72,7 +71,7 @@ impl Run<'_> {
             return Ok(());
         };
         let mut others = vec![self.options.input.clone()];
-        if self.config.url.scheme() == "sqlite" {
+        if matches!(self.config.url.scheme(), "sqlite" | "sled") {
             let store = self.config.url.path()?;
             let files = ["", "-wal", "-shm", "-journal"];
             others.extend(files.map(|suffix| format!("{store}{suffix}").into()));
@@ -87,11 +86,11 @@ impl Run<'_> {
         Ok(started?)
     }
 
-    fn refuse_stored(&self, store: &dyn StorageBackend) -> Result<(), Halt> {
+    fn refuse_stored(&self, controller: &StorageController) -> Result<(), Halt> {
         if self.options.play().start == Start::Stored {
             return Ok(());
         }
-        let heads = heads(store, &self.waiter)?;
+        let heads = heads(controller, &self.waiter)?;
         refuse_stored(self.turns(&ProgressBar::hidden())?, &heads, &self.waiter)
     }
 
@@ -112,6 +111,13 @@ impl Run<'_> {
             halt: played.err(),
             outlives: durability != Durability::None,
         }
+    }
+
+    /// What the store takes up, if it has a medium. It is not worth failing for.
+    fn store_bytes(&self, controller: &StorageController, expected: &Expected) -> Option<u64> {
+        let world = expected.worlds.keys().next()?;
+        let usage = self.waiter.wait(controller.usage(world)).ok()?.ok()?;
+        Some(usage.store_bytes).filter(|bytes| *bytes > 0)
     }
 
     fn turns(&self, progress: &ProgressBar) -> Result<Turns, Halt> {
@@ -188,13 +194,4 @@ fn progress_bar() -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// How large a store is in its file system, if it is one file.
-fn bytes_on_disk(url: &StoreUrl) -> Option<u64> {
-    if url.scheme() != "sqlite" {
-        return None;
-    }
-    let path = url.path().ok()?;
-    std::fs::metadata(path).map(|metadata| metadata.len()).ok()
 }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::iter;
 
 use aqevia::{
-    Limit, LogRange, LogRow, Page, Reads, StateRange, StateRow, StorageBackend, StorageController,
-    WorldId, WorldRange,
+    Limit, LogRange, LogRow, Page, Reads, StateRange, StateRow, StorageController, WorldId, WorldRange,
 };
 
 use super::halt::Halt;
@@ -67,12 +66,15 @@ fn rows<T, R>(
 /// The head of each world of a store that has one.
 ///
 /// # Errors
-/// Those of [`StorageBackend::worlds`], or `Halt::Signal`.
-pub fn heads(store: &dyn StorageBackend, waiter: &Waiter) -> Result<HashMap<WorldId, u64>, Halt> {
+/// Those of [`StorageController::worlds`], or `Halt::Signal`.
+pub fn heads(
+    controller: &StorageController,
+    waiter: &Waiter,
+) -> Result<HashMap<WorldId, u64>, Halt> {
     let mut heads = HashMap::new();
     let mut next = Some(WorldRange::all());
     while let Some(range) = next {
-        let page = waiter.wait(store.worlds(range, Limit::default()))??;
+        let page = waiter.wait(controller.worlds(range, Limit::default()))??;
         let worlds = page.items.into_iter();
         let worlds = worlds.map(|world| (world.world, world.head.get()));
         heads.extend(worlds.filter(|(_, head)| *head > 0));
