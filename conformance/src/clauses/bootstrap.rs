@@ -274,6 +274,7 @@ pub async fn b7_calls_before_init_are_invalid<H: Harness>(harness: &H) {
                 .err(),
         ),
         ("snapshot", raw.snapshot(&arda).await.err()),
+        ("usage", raw.usage(&arda).await.err()),
         (
             "worlds",
             raw.worlds(WorldRange::all(), Limit::default()).await.err(),

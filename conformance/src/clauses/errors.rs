@@ -107,6 +107,7 @@ pub async fn e3_after_close_every_call_is_closed<H: Harness>(harness: &H) {
                 backend.state(&arda, StateRange::all(), WHOLE).await.err(),
             ),
             ("snapshot", backend.snapshot(&arda).await.err()),
+            ("usage", backend.usage(&arda).await.err()),
             (
                 "worlds",
                 backend.worlds(WorldRange::all(), WHOLE).await.err(),

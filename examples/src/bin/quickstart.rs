@@ -1,4 +1,4 @@
-//! Hands records to a store and reads them back: `cargo run --bin quickstart [sqlite:FILE]`
+//! Hands records to a store and reads them back: `cargo run --bin quickstart [URL]`
 
 use std::io::{Write, stdout};
 

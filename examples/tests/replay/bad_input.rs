@@ -98,14 +98,14 @@ fn a_bad_line_is_named_and_the_turns_before_it_are_stored() -> Result<()> {
         let extent = "as in the turns that were read of the stream";
         assert!(done.row("verdict").ends_with(extent), "{}", done.stdout);
         assert_eq!(
-            Stored::read(&folder.store())?.heads(),
+            Stored::read(&folder.url())?.heads(),
             [("w", 8)],
             "{reason}"
         );
         let input = folder.write("game.jsonl", begun())?;
         folder.succeed(&["--input", &input, "--resume"])?;
         assert_eq!(
-            Stored::read(&folder.store())?.heads(),
+            Stored::read(&folder.url())?.heads(),
             [("w", 9)],
             "{reason}"
         );

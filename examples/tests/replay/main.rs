@@ -1,6 +1,7 @@
 //! The program `replay`, run as a user runs it: played to the end, killed, stopped, refused.
 
 mod bad_input;
+mod engine;
 mod killed;
 mod program;
 mod refused;

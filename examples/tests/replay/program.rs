@@ -23,6 +23,10 @@ impl Folder {
         self.path("storage.sqlite")
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("sqlite:{}", self.store().display())
+    }
+
     /// Writes a file and returns its path as text.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<String> {
         let path = self.path(name);
@@ -62,8 +66,10 @@ impl Folder {
     }
 
     /// What the store holds of the entities of a stream, as the program dumps it.
-    pub(crate) fn dump(&self, input: &str) -> Result<String> {
-        self.succeed(&["--input", input, "--resume", "--dump", "dump.jsonl"])?;
+    pub(crate) fn dump(&self, input: &str, store: &str) -> Result<String> {
+        let store = ["--store", store];
+        let arguments = ["--input", input, "--resume", "--dump", "dump.jsonl"];
+        self.succeed(&[&store[..], &arguments].concat())?;
         Ok(std::fs::read_to_string(self.path("dump.jsonl"))?)
     }
 }

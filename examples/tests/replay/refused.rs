@@ -12,7 +12,7 @@ fn a_world_with_records_is_not_played_into_again() -> Result<()> {
     let folder = Folder::new()?;
     let first = folder.write("first.jsonl", stream::turn("b", 1).concat())?;
     folder.succeed(&["--input", &first])?;
-    let before = Stored::read(&folder.store())?;
+    let before = Stored::read(&folder.url())?;
 
     // World `a` comes first, and is empty.
     let both = [
@@ -30,7 +30,7 @@ fn a_world_with_records_is_not_played_into_again() -> Result<()> {
          another store with --store\n"
     );
     assert_eq!(
-        Stored::read(&folder.store())?,
+        Stored::read(&folder.url())?,
         before,
         "nothing was written or claimed"
     );
@@ -46,7 +46,7 @@ fn other_worlds_of_the_store_do_not_matter() -> Result<()> {
     folder.succeed(&["--input", &first])?;
     let second = folder.write("second.jsonl", stream::turn("a", 1).concat())?;
     folder.succeed(&["--input", &second])?;
-    assert_eq!(Stored::read(&folder.store())?.heads(), [("a", 4), ("b", 4)]);
+    assert_eq!(Stored::read(&folder.url())?.heads(), [("a", 4), ("b", 4)]);
     Ok(())
 }
 

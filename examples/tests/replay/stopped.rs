@@ -40,7 +40,7 @@ fn stop(signal: &str, code: i32, mode: &[&str]) -> Result<()> {
     );
     assert!(said.ends_with(&stopped), "{said}");
     assert_eq!(
-        Stored::read(&folder.store())?.heads(),
+        Stored::read(&folder.url())?.heads(),
         [("freeciv-1207", 1_784)]
     );
     let done = folder.succeed(&["--input", &input, "--resume"])?;

@@ -1,11 +1,10 @@
 //! Looks into a store with the library, without claiming a world.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Result;
 use aqevia::{
-    Limit, LogRange, LogRow, SchemaPolicy, StorageBackend, StoreUrl, WorldHead, WorldId, WorldRange,
+    Limit, LogRange, LogRow, SchemaPolicy, StorageBackend, WorldHead, WorldId, WorldRange,
 };
 use tokio::runtime::Runtime;
 
@@ -17,9 +16,8 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let url = StoreUrl::from_path("sqlite", path.display().to_string());
-        let store = aqevia::open_with(&aqevia::StorageConfig::new(url))?;
+    pub(crate) fn read(url: &str) -> Result<Self> {
+        let store = aqevia::open(url)?;
         Runtime::new()?.block_on(async {
             store.init(SchemaPolicy::Upgrade).await?;
             let worlds = worlds(&*store).await?;

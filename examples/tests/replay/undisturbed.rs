@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
+use crate::engine::Engine;
 use crate::program::{Folder, shipped};
 use crate::stored::Stored;
 use crate::stream;
@@ -29,6 +30,23 @@ fn the_shipped_game_ends_in_the_state_of_its_recording() -> Result<()> {
     lines.sort();
     let digest = Sha256::digest(lines.concat());
     assert_eq!(format!("{digest:x}"), FINAL_SHA256);
+    Ok(())
+}
+
+#[test]
+fn the_shipped_game_is_the_same_in_every_engine() -> Result<()> {
+    for engine in [Engine::Sled, Engine::Postgres] {
+        let folder = Folder::new()?;
+        let store = engine.store(&folder)?;
+        let done = folder.succeed(&["--store", &store.url])?;
+        assert_eq!(done.row("turns"), "101", "{engine:?}");
+        assert!(
+            done.row("verdict")
+                .starts_with("verified after reopening: 2,238 entities and 3,380"),
+            "{engine:?}"
+        );
+        assert!(done.row("on disk").ends_with("bytes"), "{engine:?}");
+    }
     Ok(())
 }
 
@@ -72,9 +90,9 @@ fn every_turn_is_one_group_in_either_mode() -> Result<()> {
     assert_eq!(done.row("turns"), "15");
     assert!(done.row("commit").starts_with('–'));
     assert!(!done.row("submit").starts_with('–'));
-    let logs = |folder: &Folder| Stored::read(&folder.store()).map(|stored| stored.logs);
+    let logs = |folder: &Folder| Stored::read(&folder.url()).map(|stored| stored.logs);
     assert_eq!(logs(&acknowledged)?, logs(&forgotten)?);
-    assert_eq!(acknowledged.dump(&input)?, forgotten.dump(&input)?);
+    assert_eq!(acknowledged.dump(&input, &acknowledged.url())?, forgotten.dump(&input, &forgotten.url())?);
     Ok(())
 }
 
@@ -99,10 +117,10 @@ fn worlds_may_interleave_line_by_line() -> Result<()> {
     let input = folder.write("game.jsonl", stream::interleaved(40))?;
     let done = folder.succeed(&["--input", &input])?;
     assert_eq!(done.row("turns"), "160");
-    let stored = Stored::read(&folder.store())?;
+    let stored = Stored::read(&folder.url())?;
     assert_eq!(stored.worlds.len(), 40);
     assert_eq!(stored.heads().first(), Some(&("w00", 8)));
-    let dump = folder.dump(&input)?;
+    let dump = folder.dump(&input, &folder.url())?;
     assert_eq!(dump.lines().count(), 80);
     assert!(dump.lines().is_sorted());
     Ok(())
