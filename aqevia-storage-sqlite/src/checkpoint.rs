@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use aqevia_storage::Result;
+use aqevia_storage::{Result, step};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::SqliteConfig;
@@ -113,7 +113,10 @@ fn run(connection: &Connection, woken: &Receiver<()>, moving: &Mutex<()>) {
 
 /// Moves what can be moved of the log. That readers or a writer are in the way is no error.
 pub(crate) fn checkpoint(connection: &Connection, mode: &'static str) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "wal_checkpoint", mode)
+    step("checkpoint: to be moved");
+    let moved = connection.pragma_update(None, "wal_checkpoint", mode);
+    step("checkpoint: moved");
+    moved
 }
 
 fn warn(moved: &rusqlite::Result<()>, again: bool) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aqevia_storage::{Error, ErrorKind, Result, SchemaPolicy};
+use aqevia_storage::{Error, ErrorKind, Result, SchemaPolicy, step};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 use tokio::time::Instant;
@@ -66,6 +66,7 @@ fn open_memory() -> Result<Connection> {
 
 fn open_file(path: &Path, config: &SqliteConfig, policy: SchemaPolicy) -> Result<Connection> {
     let found = inspect(path, config.pool.busy_timeout)?;
+    step("init: looked at");
     let reset = policy == SchemaPolicy::ResetInDevelopment;
     if let (Found::Other(version), false) = (found, reset) {
         return Err(other(version));
@@ -80,12 +81,14 @@ fn open_file(path: &Path, config: &SqliteConfig, policy: SchemaPolicy) -> Result
     }
     if matches!(found, Found::Other(_)) {
         empty(&connection).map_err(writing)?;
+        step("init: emptied");
     }
     if found != Found::Present {
         settle(&mut connection, found)?;
     }
     shrinkable(&connection)?;
     log_ahead(&mut connection, config)?;
+    step("init: log switched");
     Ok(connection)
 }
 
@@ -121,13 +124,17 @@ fn settle(connection: &mut Connection, found: Found) -> Result<()> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let transaction = transaction.map_err(writing)?;
+    step("init: begun");
     match look(&transaction)? {
         Found::Present => return Ok(()),
         Found::Nothing => create(&transaction).map_err(writing)?,
         Found::First => upgrade(&transaction)?,
         Found::Other(version) => return Err(other(version)),
     }
-    transaction.commit().map_err(committing)
+    step("init: written");
+    transaction.commit().map_err(committing)?;
+    step("init: committed");
+    Ok(())
 }
 
 /// Makes the tables and says whose they are.
@@ -135,6 +142,7 @@ pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     for table in TABLES {
         connection.execute(table, [])?;
+        step("init: table made");
     }
     let stamp = include_str!("sql/insert_version.sql");
     connection.execute(stamp, [LAYOUT]).map(drop)
@@ -161,7 +169,9 @@ fn shrinkable(connection: &Connection) -> Result<()> {
     if pragma(connection, "auto_vacuum")? == INCREMENTAL {
         return Ok(());
     }
+    step("init: to be rewritten");
     let rewritten = incremental(connection).and_then(|()| connection.execute_batch("VACUUM"));
+    step("init: rewritten");
     if let Err(error) = rewritten {
         tracing::warn!(
             target: "aqevia_storage::backend",

@@ -2,7 +2,7 @@
 
 use aqevia_storage::{
     BatchNumber, BatchRecord, Change, Collection, Epoch, Error, ErrorKind, History, Limit, Owner,
-    Part, Payload, Result, WorldId, WorldRecord,
+    Part, Payload, Result, WorldId, WorldRecord, step,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -22,6 +22,7 @@ pub(crate) fn upgrade(connection: &Connection) -> Result<()> {
     connection
         .execute_batch(include_str!("sql/upgrade_begin.sql"))
         .map_err(writing)?;
+    step("upgrade: first table renamed");
     create(connection).map_err(writing)?;
     let mut worlds = connection
         .prepare(include_str!("sql/select_first_worlds.sql"))
@@ -29,6 +30,7 @@ pub(crate) fn upgrade(connection: &Connection) -> Result<()> {
     let mut rows = worlds.query([]).map_err(reading)?;
     while let Some(row) = rows.next().map_err(reading)? {
         upgrade_world(connection, &world_id(row)?)?;
+        step("upgrade: world upgraded");
     }
     // Order matters: SQLite does not drop a table while a statement reads it.
     drop(rows);

@@ -12,7 +12,6 @@ mod layout;
 mod log_size;
 mod memory;
 mod plans;
-mod processes;
 mod readers;
 mod store;
 mod writes;

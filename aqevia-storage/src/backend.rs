@@ -48,6 +48,9 @@ pub trait Reads: Send + Sync {
 /// then `persist_batch`; `close` last. Reads need `init` only. **Concurrency.** Any call may be made
 /// from several tasks at once, from within a Tokio runtime. **After an error** the store is as it
 /// was before the call, unless the kind is `Ambiguous`. **Clones** of the `Arc` share the store.
+/// **Dropping** it without `close` lets go of the store: the next backend over it may be
+/// initialised at once, and where the store is not `shared`, the drop or that `init` waits for what
+/// is being written.
 ///
 /// The controller alone retries writes. A backend knows no JSON, no rules and no clock, and never
 /// answers `Rejected` or `Backpressure`.
@@ -78,7 +81,8 @@ pub trait StorageBackend: Reads {
     /// # Errors
     /// For each part its own: `Fenced` if the world has been claimed again; `Invalid` if the number
     /// does not follow; `Unavailable`, `Full` if nothing was written; `Ambiguous` if that is not
-    /// known. Parts of other worlds are not affected by the first two.
+    /// known. Parts of other worlds are not affected by the first two. Every error has passed
+    /// through [`Part::failed`](crate::Part::failed), also before `init` and after `close` (E4).
     async fn persist_batch(&self, batch: Batch) -> Vec<Result<Receipt>>;
 
     /// A consistent view of one world for any number of pages (clause R5).

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::url::{COUNT_ALLOWED, MS_ALLOWED, read_count, read_ms};
 use crate::{
     Clock, Error, ErrorKind, Owner, Parameters, Part, Result, Schema, SchemaPolicy, StoreUrl,
@@ -235,12 +237,17 @@ fn set<T>(setting: &mut T, value: Option<T>) {
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 20] = [
     "AQEVIA_ACQUIRE_TIMEOUT_MS",
     "AQEVIA_BUSY_TIMEOUT_MS",
     "AQEVIA_CONNECTION_LIFETIME_MS",
     ENCRYPTION_KEY_FILE,
     "AQEVIA_POOL_SIZE",
+    "AQEVIA_POSTGRES_APPLICATION_NAME",
+    "AQEVIA_POSTGRES_IDLE_IN_TRANSACTION_TIMEOUT_MS",
+    "AQEVIA_POSTGRES_LOCK_TIMEOUT_MS",
+    "AQEVIA_POSTGRES_SCHEMA",
+    "AQEVIA_POSTGRES_STATEMENT_TIMEOUT_MS",
     "AQEVIA_SCHEMA_POLICY",
     "AQEVIA_SQLITE_PATH",
     "AQEVIA_STORAGE_URL",
@@ -254,6 +261,23 @@ const VARIABLES: [&str; 15] = [
 ];
 
 const ENCRYPTION_KEY_FILE: &str = "AQEVIA_ENCRYPTION_KEY_FILE";
+
+/// The variables that stand for parameters of a URL of these schemes which the URL does not give.
+/// What they may say is for the backend to check, but for durations.
+const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+const POSTGRES_PARAMETERS: [(&str, &str); 5] = [
+    ("AQEVIA_POSTGRES_APPLICATION_NAME", "application_name"),
+    (
+        "AQEVIA_POSTGRES_IDLE_IN_TRANSACTION_TIMEOUT_MS",
+        "idle_in_transaction_timeout_ms",
+    ),
+    ("AQEVIA_POSTGRES_LOCK_TIMEOUT_MS", "lock_timeout_ms"),
+    ("AQEVIA_POSTGRES_SCHEMA", "schema"),
+    (
+        "AQEVIA_POSTGRES_STATEMENT_TIMEOUT_MS",
+        "statement_timeout_ms",
+    ),
+];
 
 /// A sentence for each variable that begins like ours and is not read.
 pub fn unknown_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -307,15 +331,35 @@ impl Variables {
 
     fn store_url(&self) -> Result<StoreUrl> {
         if let Some(url) = self.0.get("AQEVIA_STORAGE_URL") {
-            return url
-                .parse()
-                .map_err(|error: Error| error.context("environment variable AQEVIA_STORAGE_URL"));
+            let doing = |error: Error| error.context("environment variable AQEVIA_STORAGE_URL");
+            let given: StoreUrl = url.parse().map_err(doing)?;
+            return self.add_parameters(url, &given)?.parse().map_err(doing);
         }
         let path = self.0.get("AQEVIA_SQLITE_PATH").map(String::as_str);
         Ok(StoreUrl::from_path(
             "sqlite",
             path.unwrap_or("storage.sqlite"),
         ))
+    }
+
+    /// The text of a URL, with the parameters that variables give and the URL does not.
+    fn add_parameters(&self, text: &str, given: &StoreUrl) -> Result<String> {
+        let mut text = text.to_owned();
+        for (variable, parameter) in POSTGRES_PARAMETERS {
+            let value = match parameter.ends_with("_ms") {
+                true => self.read(variable, MS_ALLOWED, |ms| {
+                    read_ms(ms).map(|_| ms.to_owned())
+                })?,
+                false => self.0.get(variable).cloned(),
+            };
+            let in_url = given.parameters().take(parameter, "", |_| Some(()))?;
+            if let (Some(value), None, true) = (value, in_url, POSTGRES.contains(&given.scheme())) {
+                let value = utf8_percent_encode(&value, NON_ALPHANUMERIC);
+                let separator = if text.contains('?') { '&' } else { '?' };
+                text.push_str(&format!("{separator}{parameter}={value}"));
+            }
+        }
+        Ok(text)
     }
 
     fn refuse_encryption(&self) -> Result<()> {
@@ -418,6 +462,36 @@ mod tests {
     fn a_path_is_taken_as_it_is() {
         let config = from(&[("AQEVIA_SQLITE_PATH", "100%?.sqlite")]).unwrap();
         assert_eq!(config.url.path().unwrap(), "100%?.sqlite");
+    }
+
+    #[test]
+    fn variables_of_postgres_are_parameters_that_its_url_does_not_give() {
+        let vars = |url: &str| {
+            from(&[
+                ("AQEVIA_STORAGE_URL", url),
+                ("AQEVIA_POSTGRES_APPLICATION_NAME", "a & b"),
+                ("AQEVIA_POSTGRES_IDLE_IN_TRANSACTION_TIMEOUT_MS", "1"),
+                ("AQEVIA_POSTGRES_LOCK_TIMEOUT_MS", "2"),
+                ("AQEVIA_POSTGRES_SCHEMA", "galaxy"),
+                ("AQEVIA_POSTGRES_STATEMENT_TIMEOUT_MS", "3"),
+            ])
+        };
+        let plain = "a@b/c?application_name=a%20%26%20b&idle_in_transaction_timeout_ms=1\
+                     &lock_timeout_ms=2&schema=galaxy&statement_timeout_ms=3";
+        for scheme in POSTGRES {
+            let expected: StoreUrl = format!("{scheme}://{plain}").parse().unwrap();
+            assert_eq!(vars(&format!("{scheme}://a@b/c")).unwrap().url, expected);
+        }
+        let own = vars("postgres://a@b/c?schema=own").unwrap().url;
+        let schema = own
+            .parameters()
+            .take("schema", "", |text| Some(text.to_owned()));
+        assert_eq!(schema.unwrap().as_deref(), Some("own"));
+        assert_eq!(vars("sqlite:a").unwrap().url, "sqlite:a".parse().unwrap());
+        let wrong = ("AQEVIA_POSTGRES_LOCK_TIMEOUT_MS", "1s");
+        let error = from(&[("AQEVIA_STORAGE_URL", "postgres://a@b/c"), wrong]).unwrap_err();
+        let begin = "environment variable AQEVIA_POSTGRES_LOCK_TIMEOUT_MS=1s: must be ";
+        assert!(error.to_string().starts_with(begin), "{error}");
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Meter {
 pub struct Page<T, R> {
     /// The items.
     pub items: Vec<T>,
-    /// The range of the next page; `None` if this is the last.
+    /// The range of the next page; `None` if this is the last, as an empty page always is.
     pub next: Option<R>,
     /// The world's head in the snapshot that the page was read from (clause R5).
     pub head: Sequence,
@@ -88,6 +88,7 @@ impl<T, R> Page<T, R> {
 }
 
 /// A range of a log: the sequences after one and up to another, both of them ends of parts or not.
+/// A range that ends where it begins, or before, holds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRange {

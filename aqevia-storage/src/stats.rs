@@ -80,7 +80,8 @@ pub struct Usage {
 pub struct StatsCounter(Mutex<StorageStats>);
 
 impl StatsCounter {
-    /// Counts what became of a batch.
+    /// Counts what became of a batch, once for each call, whether or not its caller waits for the
+    /// answer.
     pub fn count_batch(&self, batch: &Batch, results: &[Result<Receipt>]) {
         let mut stats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut written = false;

@@ -52,8 +52,9 @@ pub trait Harness: Send + Sync + Sized + 'static {
 
     /// Every byte of the store's data as an outsider sees it, to show that nothing changed.
     ///
-    /// Called while no backend is open. A store without bytes of its own returns
-    /// [`render`](crate::render) of a backend over it.
+    /// Called while no backend is open. A store without bytes of its own, or whose engine writes
+    /// pages anew by itself, returns [`render`](crate::render) of a backend over it; what `init`
+    /// refuses is dumped byte for byte in any case.
     async fn dump(&self) -> Vec<u8>;
 }
 

@@ -7,6 +7,7 @@
     reason = "a clause that does not hold is a panic, and so is a store that breaks on the way"
 )]
 
+pub mod certificate;
 pub mod clauses;
 mod contents;
 pub mod engines;
@@ -16,6 +17,7 @@ mod faults;
 mod harness;
 mod history;
 mod model;
+pub mod process;
 mod run;
 mod sample;
 mod suite;

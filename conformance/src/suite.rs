@@ -168,6 +168,8 @@ macro_rules! conformance_suite {
         fn faults() {
             $crate::faults::<$harness>();
         }
+
+        $crate::process_tests!($harness);
     };
 }
 

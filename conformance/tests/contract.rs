@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use conformance::Clause;
-
-mod harness;
-
-use harness::MemoryHarness;
+use conformance::engines::memory::MemoryHarness;
 
 const CONTRACT: &str = include_str!("../../aqevia-storage/CONTRACT.md");
 

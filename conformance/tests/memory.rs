@@ -1,7 +1,5 @@
 //! The suite on the reference backend.
 
-mod harness;
-
-use harness::MemoryHarness;
+use conformance::engines::memory::MemoryHarness;
 
 conformance::conformance_suite!(MemoryHarness);

@@ -25,7 +25,7 @@ pub async fn b1_init_makes_a_store_of_the_declared_capabilities<H: Harness>(harn
     let backend = harness.open().await;
     let info = backend.init(SchemaPolicy::Upgrade).await;
     let info = info.expect("B1: `init` on an empty store succeeds");
-    check_info(&info, harness);
+    check_info("B1", &info, harness);
     assert!(
         everything(&*backend).await.is_empty(),
         "B1: a new store holds no world"
@@ -34,13 +34,13 @@ pub async fn b1_init_makes_a_store_of_the_declared_capabilities<H: Harness>(harn
     writer.persist(vec![event(&world("arda"), "1")]).await;
 }
 
-fn check_info<H: Harness>(info: &StoreInfo, harness: &H) {
-    assert_eq!(info.layout, 1, "B1: the version of the layout");
-    assert!(!info.engine.is_empty(), "B1: the engine has a name");
+fn check_info<H: Harness>(id: &str, info: &StoreInfo, harness: &H) {
+    assert_eq!(info.layout, 1, "{id}: the version of the layout");
+    assert!(!info.engine.is_empty(), "{id}: the engine has a name");
     let declared = harness.capabilities();
     assert_eq!(
         info.capabilities, declared,
-        "B1: what `init` reports is what is expected"
+        "{id}: what `init` reports is what is expected"
     );
 }
 
@@ -50,7 +50,7 @@ pub async fn b2_init_again_changes_nothing<H: Harness>(harness: &H) {
     some_data(&backend).await;
     let before = everything(&*backend).await;
     let info = backend.init(SchemaPolicy::Upgrade).await;
-    check_info(&info.expect("B2: `init` twice succeeds"), harness);
+    check_info("B2", &info.expect("B2: `init` twice succeeds"), harness);
     assert_eq!(
         everything(&*backend).await,
         before,
@@ -92,7 +92,7 @@ pub async fn b2_init_by_several_at_once_changes_nothing<H: Harness>(harness: &H)
     }
     for (backend, info) in inits {
         let info = info.expect("B2: `init` by several at once succeeds for each");
-        check_info(&info, harness);
+        check_info("B2", &info, harness);
         let mut writer = Writer::claim(&backend, &arda).await;
         writer.persist(vec![event(&arda, "1")]).await;
         written += 1;
@@ -131,7 +131,11 @@ pub async fn b4_an_older_layout_is_upgraded_with_its_data<H: Harness>(harness: &
     harness.stage(Scene::FirstLayout(rows.clone())).await;
     let backend = harness.open().await;
     let info = backend.init(SchemaPolicy::Upgrade).await;
-    check_info(&info.expect("B4: an older layout is upgraded"), harness);
+    check_info(
+        "B4",
+        &info.expect("B4: an older layout is upgraded"),
+        harness,
+    );
     check_first_rows("B4", &backend, &rows).await;
 
     let arda = world("arda");
@@ -183,6 +187,7 @@ pub async fn b5_a_reset_recreates_a_layout_that_differs<H: Harness>(harness: &H)
     let backend = harness.open().await;
     let info = backend.init(SchemaPolicy::ResetInDevelopment).await;
     check_info(
+        "B5",
         &info.expect("B5: a reset recreates a newer layout"),
         harness,
     );
@@ -212,6 +217,7 @@ pub async fn b5_a_reset_keeps_the_present_layout<H: Harness>(harness: &H) {
     let backend = harness.open().await;
     let info = backend.init(SchemaPolicy::ResetInDevelopment).await;
     check_info(
+        "B5",
         &info.expect("B5: the present layout passes a reset"),
         harness,
     );
@@ -285,6 +291,7 @@ pub async fn b7_calls_before_init_are_invalid<H: Harness>(harness: &H) {
                 .await
                 .err(),
         ),
+        ("usage", raw.usage(&arda).await.err()),
         ("persist_batch", persist(&*raw, &part).await.err()),
     ];
     for (call, error) in refused {
@@ -298,8 +305,8 @@ pub async fn b7_calls_before_init_are_invalid<H: Harness>(harness: &H) {
     );
 }
 
-/// Where a store is not `shared`, a second backend is `Unavailable` until the first is closed, and
-/// the first goes on; elsewhere both work on one store.
+/// Where a store is not `shared`, a second backend is `Unavailable` until the first is closed or
+/// dropped, and the first goes on; elsewhere both work on one store.
 pub async fn b8_only_a_shared_store_is_opened_twice<H: Harness>(harness: &H) {
     let first = open(harness).await;
     some_data(&first).await;
@@ -329,12 +336,11 @@ pub async fn b8_only_a_shared_store_is_opened_twice<H: Harness>(harness: &H) {
     }
     some_data(&first).await;
     close(first).await;
-    let next = open(harness).await;
-    assert_eq!(
-        everything(&*next).await[0].1.log.len(),
-        4,
-        "B8: the store is there for the next backend"
-    );
+    for gone in ["closed", "dropped"] {
+        let next = open(harness).await;
+        let rows = everything(&*next).await[0].1.log.len();
+        assert_eq!(rows, 4, "B8: the store after a backend was {gone}");
+    }
 }
 
 /// Whether there may be stores of the first published layout. Where there never were any, the

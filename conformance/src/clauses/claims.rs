@@ -1,14 +1,15 @@
 //! The controller and its worlds: who claims them, and what one in trouble does to the others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aqevia_storage::{ErrorKind, Limit, LogRange, Reads, StateRange};
+use aqevia_storage::{ErrorKind, Limit, LogRange, Reads, StateRange, StorageBackend};
 
 use super::controller::{config, kept, numbered, open_world, start};
 use crate::Harness;
 use crate::contents::{WHOLE, contents, paged_worlds};
-use crate::fault::Fault;
-use crate::harness::open;
+use crate::fault::{Fault, Faulty};
+use crate::harness::another;
 use crate::sample::{event, world};
 use crate::writer::Writer;
 
@@ -37,7 +38,8 @@ pub async fn c10_only_open_world_claims<H: Harness>(harness: &H) {
         0,
         "C10: reading, recording or flushing claims a world"
     );
-    let backend = open(harness).await;
+    let store: Arc<dyn StorageBackend> = Arc::<Faulty>::clone(&faulty);
+    let backend = another(harness, &store).await;
     let heads = paged_worlds(&*backend, Limit::default()).await;
     assert_eq!(heads, [], "C10: reading or recording creates a world");
 
@@ -65,7 +67,8 @@ pub async fn c10_a_fenced_world_is_not_claimed_again<H: Harness>(harness: &H) {
         .await
         .expect("`commit`");
 
-    let backend = open(harness).await;
+    let store: Arc<dyn StorageBackend> = Arc::<Faulty>::clone(&faulty);
+    let backend = another(harness, &store).await;
     let mut writer = Writer::claim_as(&backend, &arda, "the next").await;
     let claims = faulty.claims();
     for _ in 0..3 {
@@ -111,7 +114,7 @@ pub async fn c10_a_fenced_world_is_not_claimed_again<H: Harness>(harness: &H) {
         .commit(numbered(&arda, 1..2))
         .await
         .expect("C10: a world that was opened again");
-    let kept = kept(harness, &other).await.len();
+    let kept = kept(harness, &faulty, &other).await.len();
     assert_eq!(kept, 3, "C10: what another world persisted meanwhile");
 }
 

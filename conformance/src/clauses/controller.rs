@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqevia_storage::{
-    ControllerConfig, ErrorKind, Receipt, StorageController, World, WorldId, WorldRecord,
+    ControllerConfig, ErrorKind, Receipt, StorageBackend, StorageController, World, WorldId,
+    WorldRecord,
 };
 
 use crate::Harness;
 use crate::contents::log;
 use crate::fault::{Fault, Faulty};
-use crate::harness::open;
+use crate::harness::{another, open};
 use crate::sample::{event, schema, world};
 
 /// A controller that flushes only when it is asked to.
@@ -45,16 +46,29 @@ pub(super) fn numbered(id: &WorldId, numbers: std::ops::Range<usize>) -> Vec<Wor
     events.map(|event| event.record().clone()).collect()
 }
 
-/// What the log of a world holds, seen by another backend.
-pub(super) async fn kept<H: Harness>(harness: &H, id: &WorldId) -> Vec<WorldRecord> {
-    let backend = open(harness).await;
-    let rows = log(&*backend, id).await;
+/// What the log of a world holds, seen by another backend where the store is `shared`.
+pub(super) async fn kept<H: Harness>(
+    harness: &H,
+    faulty: &Arc<Faulty>,
+    id: &WorldId,
+) -> Vec<WorldRecord> {
+    let store: Arc<dyn StorageBackend> = Arc::<Faulty>::clone(faulty);
+    records_of(&*another(harness, &store).await, id).await
+}
+
+/// What the log of a world holds, seen by the next backend, once the controller has ended.
+pub(super) async fn left<H: Harness>(harness: &H, id: &WorldId) -> Vec<WorldRecord> {
+    records_of(&*open(harness).await, id).await
+}
+
+async fn records_of(backend: &dyn StorageBackend, id: &WorldId) -> Vec<WorldRecord> {
+    let rows = log(backend, id).await;
     rows.into_iter().map(|row| row.record).collect()
 }
 
 /// What `commit` acknowledged is in the store, with what was recorded in the world before it.
 pub async fn c1_a_commit_is_durable_with_all_before_it<H: Harness>(harness: &H) {
-    let (controller, _) = start(harness, config()).await;
+    let (controller, faulty) = start(harness, config()).await;
     let arda = world("arda");
     let open = open_world(&controller, &arda).await;
     for round in 0..5 {
@@ -72,7 +86,7 @@ pub async fn c1_a_commit_is_durable_with_all_before_it<H: Harness>(harness: &H) 
             expected,
             "C1: the receipt of a commit is its own"
         );
-        let held = kept(harness, &arda).await;
+        let held = kept(harness, &faulty, &arda).await;
         let all = numbered(&arda, 0..round * 4 + 4);
         assert_eq!(held, all, "C1: a commit is durable with all before it");
     }
@@ -84,7 +98,7 @@ fn parts_of(receipt: Receipt) -> (u64, u32, bool) {
 
 /// What `flush` acknowledged is in the store, in every open world; so is what a ticket does.
 pub async fn c1_a_flush_and_a_ticket_are_durable<H: Harness>(harness: &H) {
-    let (controller, _) = start(harness, config()).await;
+    let (controller, faulty) = start(harness, config()).await;
     let ids = ["one", "two", "three"].map(world);
     let mut tickets = Vec::new();
     for id in &ids {
@@ -96,7 +110,7 @@ pub async fn c1_a_flush_and_a_ticket_are_durable<H: Harness>(harness: &H) {
     for (id, ticket) in ids.iter().zip(tickets) {
         let all = numbered(id, 0..4);
         assert_eq!(
-            kept(harness, id).await,
+            kept(harness, &faulty, id).await,
             all,
             "C1: what was accepted before a flush is durable"
         );
@@ -133,7 +147,7 @@ pub async fn c1_nothing_is_acknowledged_too_early<H: Harness>(harness: &H) {
             .expect("C1: a commit succeeds");
         let all = numbered(&arda, 0..round + 1);
         assert_eq!(
-            kept(harness, &arda).await,
+            kept(harness, &faulty, &arda).await,
             all,
             "C1: a commit is acknowledged too early"
         );
@@ -191,7 +205,7 @@ pub async fn c2_each_record_is_persisted_once_in_order<H: Harness>(harness: &H) 
     for (id, faults) in ids.iter().zip(faults()) {
         let all = numbered(id, 0..8);
         assert_eq!(
-            kept(harness, id).await,
+            kept(harness, &faulty, id).await,
             all,
             "C2: each record once, in order, under {faults:?}"
         );
@@ -266,7 +280,7 @@ pub async fn c3_at_the_bound_records_are_handed_back<H: Harness>(harness: &H) {
     let once = [numbered(&arda, 0..10), one].concat();
     let twice = [once.clone(), once].concat();
     assert_eq!(
-        kept(harness, &arda).await,
+        left(harness, &arda).await,
         twice,
         "C3: what was handed back is not persisted"
     );

@@ -119,6 +119,7 @@ pub async fn e3_after_close_every_call_is_closed<H: Harness>(harness: &H) {
                     .await
                     .err(),
             ),
+            ("usage", backend.usage(&arda).await.err()),
             ("persist_batch", persist(&*backend, &part).await.err()),
         ];
         for (call, error) in refused {

@@ -1,34 +1,14 @@
-//! Defects in errors and counts.
+//! Defects in what errors leave, say and show, and in what follows `close`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqevia_storage::{
-    Batch, Error, Limit, LogRange, Memory, Owner, Reads, Receipt, Result, Schema, StorageBackend,
-    StorageStats, WorldId,
+    Batch, Claim, Error, ErrorKind, Fingerprint, Limit, LogRange, Memory, Owner, Reads, Receipt,
+    Result, Schema, StorageBackend, WorldId,
 };
 use async_trait::async_trait;
 
-use super::{Defect, LogPage};
-
-/// Counts each call as a flush, whether it wrote something or not.
-#[derive(Default)]
-pub(crate) struct CountsCalls {
-    calls: AtomicU64,
-}
-
-#[async_trait]
-impl Defect for CountsCalls {
-    async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        memory.persist_batch(batch).await
-    }
-
-    fn stats(&self, memory: &Memory) -> StorageStats {
-        let mut stats = memory.stats();
-        stats.flush_count = self.calls.load(Ordering::Relaxed);
-        stats
-    }
-}
+use super::{Defect, LogPage, beside};
 
 /// Raises the epoch of a world when it refuses a part of it.
 #[derive(Default)]
@@ -46,6 +26,30 @@ impl Defect for LeavesTrace {
             }
         }
         answers
+    }
+}
+
+/// Writes down a claim that it answers as `Closed`.
+#[derive(Default)]
+pub(crate) struct ClaimsWhenClosed;
+
+#[async_trait]
+impl Defect for ClaimsWhenClosed {
+    async fn claim(
+        &self,
+        memory: &Memory,
+        id: &WorldId,
+        owner: &Owner,
+        schema: Fingerprint,
+    ) -> Result<Claim> {
+        let claim = memory.claim(id, owner, schema).await;
+        if claim
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::Closed)
+        {
+            beside(memory).await.claim(id, owner, schema).await?;
+        }
+        claim
     }
 }
 
@@ -90,6 +94,22 @@ impl Defect for NeverClosed {
             true => Ok(LogPage::new(Vec::new(), None, Default::default())),
             false => Err(error),
         })
+    }
+}
+
+/// Answers `Closed` to `close`, if it is called again.
+#[derive(Default)]
+pub(crate) struct ClosesOnce {
+    closed: AtomicBool,
+}
+
+#[async_trait]
+impl Defect for ClosesOnce {
+    async fn close(&self, memory: &Memory) -> Result<()> {
+        match self.closed.swap(true, Ordering::AcqRel) {
+            true => Err(Error::closed("close the store: it is closed")),
+            false => memory.close().await,
+        }
     }
 }
 

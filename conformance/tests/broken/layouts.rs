@@ -1,7 +1,6 @@
 //! Defects in what `init` makes of other layouts: a store in memory behind a stamp.
 
 use std::marker::PhantomData;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use aqevia_storage::{
@@ -10,8 +9,9 @@ use aqevia_storage::{
     WorldRecord,
 };
 use async_trait::async_trait;
-use conformance::{FirstRow, Harness, Scene, render};
+use conformance::{FirstRow, Scene, render};
 
+use super::store::Store;
 use super::{Broken, Defect};
 
 /// What is done wrongly with a layout.
@@ -28,7 +28,7 @@ pub(crate) enum Wrong {
     RowsAreOrderedByTime,
 }
 
-/// A type for each wrong, since a harness makes itself.
+/// A type for each wrong, since a store makes itself.
 pub(crate) trait Migration: Send + Sync + 'static {
     const WRONG: Wrong;
 }
@@ -65,35 +65,25 @@ enum Stamp {
     Spoilt,
 }
 
-/// A harness over a store with a stamp.
-pub(crate) struct LayoutHarness<M> {
+/// A store with a stamp.
+pub(crate) struct LayoutStore<M> {
     memory: Memory,
     stamp: Arc<Mutex<Stamp>>,
     migration: PhantomData<M>,
 }
 
-#[async_trait]
-impl<M: Migration> Harness for LayoutHarness<M> {
-    async fn new() -> Self {
+impl<M: Migration> Default for LayoutStore<M> {
+    fn default() -> Self {
         Self {
             memory: Memory::new(),
             stamp: Arc::new(Mutex::new(Stamp::Present)),
             migration: PhantomData,
         }
     }
+}
 
-    async fn new_in(_folder: &Path) -> Option<Self> {
-        unreachable!("a store in memory is in no files")
-    }
-
-    async fn at(location: &str) -> Self {
-        unreachable!("{location}: a store in memory is in one process")
-    }
-
-    fn location(&self) -> String {
-        unreachable!("a store in memory is in one process")
-    }
-
+#[async_trait]
+impl<M: Migration> Store for LayoutStore<M> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durability: Durability::Process,
@@ -158,7 +148,7 @@ impl Stamped {
     /// The rows to keep of a store with this stamp, or why it is refused.
     fn admit(&self, stamp: Stamp, reset: bool) -> Result<Vec<Row>> {
         match (stamp, self.wrong) {
-            (Stamp::Newer, Wrong::NewerIsMarked) => {
+            (Stamp::Newer, Wrong::NewerIsMarked) if !reset => {
                 *self.stamp.lock().unwrap() = Stamp::Spoilt;
                 Err(incompatible())
             }

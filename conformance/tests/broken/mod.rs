@@ -1,21 +1,34 @@
 //! Backends that are broken in one way each: the reference backend behind a defect.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use aqevia_storage::{
-    Batch, BatchRecord, Capabilities, Claim, Durability, Fingerprint, Limit, LogRange, LogRow,
-    Memory, Owner, Page, Part, Reads, Receipt, Result, SchemaPolicy, StateRange, StateRow,
-    StorageBackend, StorageStats, StoreInfo, Usage, WorldId, WorldPage, WorldRange,
+    Batch, BatchRecord, Claim, Fingerprint, History, Limit, LogRange, LogRow, Memory, Owner, Page,
+    Part, Reads, Receipt, Result, SchemaPolicy, StateRange, StateRow, StorageBackend, StorageStats,
+    StoreInfo, Usage, WorldHead, WorldId, WorldPage, WorldRange, WorldRecord,
 };
 use async_trait::async_trait;
-use conformance::{Harness, Scene, render};
+use conformance::render;
 
+use store::Store;
+
+pub(crate) mod attempt;
 pub(crate) mod bootstrap;
+pub(crate) mod cached;
+pub(crate) mod counts;
+pub(crate) mod document;
 pub(crate) mod errors;
+pub(crate) mod exclusive;
+pub(crate) mod fidelity;
+pub(crate) mod folding;
 pub(crate) mod layouts;
-pub(crate) mod persisting;
+pub(crate) mod matrix;
+pub(crate) mod numbers;
+pub(crate) mod pages;
+pub(crate) mod parts;
 pub(crate) mod reading;
+pub(crate) mod store;
+pub(crate) mod table;
 pub(crate) mod writers;
 
 pub(crate) type LogPage = Page<LogRow, LogRange>;
@@ -23,11 +36,22 @@ pub(crate) type StatePage = Page<StateRow, StateRange>;
 
 /// What a backend does instead of what the store behind it does. Each backend has its own.
 ///
-/// A defect overrides what it breaks; what it leaves is sound.
+/// A defect overrides what it breaks; what it leaves is sound. What it reads from is the store, or
+/// a snapshot that the defect itself passes on.
 #[async_trait]
 pub(crate) trait Defect: Send + Sync + 'static {
     async fn init(&self, memory: &Memory, policy: SchemaPolicy) -> Result<StoreInfo> {
         memory.init(policy).await
+    }
+
+    async fn claim(
+        &self,
+        memory: &Memory,
+        id: &WorldId,
+        owner: &Owner,
+        schema: Fingerprint,
+    ) -> Result<Claim> {
+        memory.claim(id, owner, schema).await
     }
 
     async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
@@ -63,12 +87,28 @@ pub(crate) trait Defect: Send + Sync + 'static {
         id.clone()
     }
 
+    async fn worlds(&self, memory: &Memory, range: WorldRange, limit: Limit) -> Result<WorldPage> {
+        memory.worlds(range, limit).await
+    }
+
+    async fn usage(&self, memory: &Memory, id: &WorldId) -> Result<Usage> {
+        memory.usage(id).await
+    }
+
     fn stats(&self, memory: &Memory) -> StorageStats {
         memory.stats()
     }
 
     async fn close(&self, memory: &Memory) -> Result<()> {
         memory.close().await
+    }
+
+    /// The defect of another backend over the same store.
+    fn another(&self) -> Self
+    where
+        Self: Default,
+    {
+        Self::default()
     }
 }
 
@@ -106,7 +146,7 @@ impl<D: Defect> StorageBackend for Broken<D> {
 
     async fn claim(&self, id: &WorldId, owner: &Owner, schema: Fingerprint) -> Result<Claim> {
         let id = self.defect.world(id);
-        self.memory.claim(&id, owner, schema).await
+        self.defect.claim(&self.memory, &id, owner, schema).await
     }
 
     async fn persist_batch(&self, batch: Batch) -> Vec<Result<Receipt>> {
@@ -119,12 +159,12 @@ impl<D: Defect> StorageBackend for Broken<D> {
     }
 
     async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
-        self.memory.worlds(range, limit).await
+        self.defect.worlds(&self.memory, range, limit).await
     }
 
     async fn usage(&self, id: &WorldId) -> Result<Usage> {
         let id = self.defect.world(id);
-        self.memory.usage(&id).await
+        self.defect.usage(&self.memory, &id).await
     }
 
     fn stats(&self) -> StorageStats {
@@ -136,54 +176,28 @@ impl<D: Defect> StorageBackend for Broken<D> {
     }
 }
 
-/// A harness over a store whose backends all have a defect.
-pub(crate) struct BrokenHarness<D> {
+/// A store whose backends all have a defect.
+pub(crate) struct BrokenStore<D> {
     memory: Memory,
-    defect: std::marker::PhantomData<D>,
+    defect: D,
+}
+
+impl<D: Defect + Default> Default for BrokenStore<D> {
+    fn default() -> Self {
+        Self {
+            memory: Memory::new(),
+            defect: D::default(),
+        }
+    }
 }
 
 #[async_trait]
-impl<D: Defect + Default> Harness for BrokenHarness<D> {
-    async fn new() -> Self {
-        Self {
-            memory: Memory::new(),
-            defect: std::marker::PhantomData,
-        }
-    }
-
-    async fn new_in(_folder: &Path) -> Option<Self> {
-        unreachable!("a store in memory is in no files")
-    }
-
-    async fn at(location: &str) -> Self {
-        unreachable!("{location}: a store in memory is in one process")
-    }
-
-    fn location(&self) -> String {
-        unreachable!("a store in memory is in one process")
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            durability: Durability::None,
-            shared: true,
-            snapshot: true,
-        }
-    }
-
+impl<D: Defect + Default> Store for BrokenStore<D> {
     async fn open(&self) -> Arc<dyn StorageBackend> {
         Arc::new(Broken {
             memory: self.memory.reopen(),
-            defect: D::default(),
+            defect: self.defect.another(),
         })
-    }
-
-    fn first_layout(&self) -> bool {
-        false
-    }
-
-    async fn stage(&self, scene: Scene) {
-        unreachable!("{scene:?}: a store in memory has no layout")
     }
 
     async fn dump(&self) -> Vec<u8> {
@@ -213,10 +227,49 @@ pub(crate) async fn persist_changed(
     batch: &Batch,
     change: impl Fn(&Part) -> Arc<Part>,
 ) -> Vec<Result<Receipt>> {
-    let changed = batch.parts().iter().map(|part| change(part)).collect();
-    let batch = Batch::new(changed).expect("one part a world");
+    let changed = batch.parts().iter().map(|part| {
+        let changed = change(part);
+        // A part that is left as it was keeps its link.
+        match changed.records() == part.records() {
+            true => Arc::clone(part),
+            false => changed,
+        }
+    });
+    let batch = Batch::new(changed.collect()).expect("one part a world");
     memory.persist_batch(batch).await
 }
+
+/// The part with each of its records changed; what is logged stays so.
+pub(crate) fn each(part: &Part, mut change: impl FnMut(WorldRecord) -> WorldRecord) -> Arc<Part> {
+    let records = part.records().iter().map(|record| {
+        let history = match record.is_logged() {
+            true => History::All,
+            false => History::Latest,
+        };
+        BatchRecord::new(change(record.record().clone()), history)
+    });
+    with_records(part, records.collect())
+}
+
+/// Where a world stands, if it was claimed.
+pub(crate) async fn head(memory: &Memory, world: &WorldId) -> Option<WorldHead> {
+    let page = beside(memory).await.worlds(WorldRange::all(), WHOLE).await;
+    let heads = page.expect("`worlds`").items;
+    heads.into_iter().find(|head| head.world == *world)
+}
+
+/// The store seen by a backend of its own, which is open and counts for itself.
+pub(crate) async fn beside(memory: &Memory) -> Memory {
+    let beside = memory.reopen();
+    beside.init(SchemaPolicy::Upgrade).await.expect("`init`");
+    beside
+}
+
+/// A page that holds whatever the suite writes.
+pub(crate) const WHOLE: Limit = Limit {
+    items: usize::MAX,
+    bytes: usize::MAX,
+};
 
 /// Persists one part.
 pub(crate) async fn persist_one(memory: &Memory, part: Arc<Part>) -> Result<Receipt> {

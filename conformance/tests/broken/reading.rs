@@ -1,40 +1,54 @@
-//! Defects in what is read.
+//! Defects in what a reader sees: of other backends, of other worlds, and in snapshots.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aqevia_storage::{
-    Batch, Limit, LogRange, Memory, Reads, Receipt, Result, Sequence, StateRange, StorageBackend,
-    WorldId,
+    Batch, Error, ErrorKind, Limit, LogRange, Memory, Owner, Reads, Receipt, Result, Schema,
+    StateRange, StorageBackend, WorldId, WorldPage, WorldRange, check_snapshot,
 };
 use async_trait::async_trait;
 
-use super::{Defect, LogPage, StatePage};
+use super::{Defect, LogPage, StatePage, beside};
 
-/// Shows each world as it was before the part that was acknowledged last.
+/// Shows a world as it was when this backend read it first, until it writes itself.
 #[derive(Default)]
-pub(crate) struct Behind {
-    before: Mutex<BTreeMap<WorldId, Arc<dyn Reads>>>,
+pub(crate) struct StaleBeside {
+    read: Mutex<BTreeMap<WorldId, Arc<dyn Reads>>>,
 }
 
-impl Behind {
-    fn before(&self, world: &WorldId) -> Option<Arc<dyn Reads>> {
-        self.before.lock().unwrap().get(world).map(Arc::clone)
+impl StaleBeside {
+    async fn read(&self, memory: &Memory, id: &WorldId) -> Result<()> {
+        let snapshot = Arc::from(memory.snapshot(id).await?);
+        self.read
+            .lock()
+            .unwrap()
+            .entry(id.clone())
+            .or_insert(snapshot);
+        Ok(())
+    }
+
+    fn known(&self, id: &WorldId) -> Option<Arc<dyn Reads>> {
+        self.read.lock().unwrap().get(id).map(Arc::clone)
     }
 }
 
 #[async_trait]
-impl Defect for Behind {
+impl Defect for StaleBeside {
     async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
-        for part in batch.parts() {
-            if let Ok(before) = memory.snapshot(part.world()).await {
-                let mut worlds = self.before.lock().unwrap();
-                worlds.insert(part.world().clone(), Arc::from(before));
-            }
-        }
+        self.read.lock().unwrap().clear();
         memory.persist_batch(batch).await
     }
 
+    async fn worlds(&self, memory: &Memory, range: WorldRange, limit: Limit) -> Result<WorldPage> {
+        let page = memory.worlds(range, limit).await?;
+        for head in &page.items {
+            self.read(memory, &head.world).await?;
+        }
+        Ok(page)
+    }
+
     async fn log(
         &self,
         from: &dyn Reads,
@@ -42,79 +56,95 @@ impl Defect for Behind {
         of: LogRange,
         to: Limit,
     ) -> Result<LogPage> {
+        let page = from.log(id, of, to).await?;
+        match self.known(id) {
+            Some(known) => known.log(id, of, to).await,
+            None => Ok(page),
+        }
+    }
+
+    async fn state(
+        &self,
+        from: &dyn Reads,
+        id: &WorldId,
+        of: StateRange,
+        to: Limit,
+    ) -> Result<StatePage> {
+        let page = from.state(id, of.clone(), to).await?;
+        match self.known(id) {
+            Some(known) => known.state(id, of, to).await,
+            None => Ok(page),
+        }
+    }
+}
+
+/// Shows a part of one record to other backends from this backend's next call on.
+#[derive(Default)]
+pub(crate) struct LateForOthers {
+    this: u64,
+    store: Arc<Late>,
+}
+
+/// What the backends over a store keep from each other.
+#[derive(Default)]
+struct Late {
+    backends: AtomicU64,
+    before: Mutex<BTreeMap<WorldId, Before>>,
+}
+
+/// Who wrote a world last, and how it was before.
+type Before = (u64, Arc<dyn Reads>);
+
+impl LateForOthers {
+    /// How another backend left a world, unless that has called again.
+    fn before(&self, id: &WorldId) -> Option<Arc<dyn Reads>> {
+        let mut before = self.store.before.lock().unwrap();
+        before.retain(|_, (by, _)| *by != self.this);
+        before.get(id).map(|(_, before)| Arc::clone(before))
+    }
+}
+
+#[async_trait]
+impl Defect for LateForOthers {
+    async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
+        let (store, mut before) = (beside(memory).await, BTreeMap::new());
+        for part in batch.parts().iter().filter(|part| part.count() == 1) {
+            let snapshot = store.snapshot(part.world()).await.expect("`snapshot`");
+            before.insert(part.world().clone(), (self.this, Arc::from(snapshot)));
+        }
+        let answers = memory.persist_batch(batch).await;
+        let mut known = self.store.before.lock().unwrap();
+        known.retain(|_, (by, _)| *by != self.this);
+        if answers.iter().all(Result::is_ok) {
+            known.extend(before);
+        }
+        answers
+    }
+
+    async fn log(
+        &self,
+        from: &dyn Reads,
+        id: &WorldId,
+        of: LogRange,
+        to: Limit,
+    ) -> Result<LogPage> {
+        let page = from.log(id, of, to).await?;
         match self.before(id) {
             Some(before) => before.log(id, of, to).await,
-            None => from.log(id, of, to).await,
+            None => Ok(page),
         }
     }
 
-    async fn state(
-        &self,
-        from: &dyn Reads,
-        id: &WorldId,
-        of: StateRange,
-        to: Limit,
-    ) -> Result<StatePage> {
-        match self.before(id) {
-            Some(before) => before.state(id, of, to).await,
-            None => from.state(id, of, to).await,
-        }
+    async fn close(&self, memory: &Memory) -> Result<()> {
+        self.before(&WorldId::new("any").unwrap());
+        memory.close().await
     }
-}
 
-/// Goes on one record too far behind a page.
-#[derive(Default)]
-pub(crate) struct SkipsBetweenPages;
-
-#[async_trait]
-impl Defect for SkipsBetweenPages {
-    async fn log(
-        &self,
-        from: &dyn Reads,
-        id: &WorldId,
-        of: LogRange,
-        to: Limit,
-    ) -> Result<LogPage> {
-        let mut page = from.log(id, of, to).await?;
-        if let Some(next) = &mut page.next {
-            next.after = next.after.advance(1)?;
+    fn another(&self) -> Self {
+        Self {
+            this: self.store.backends.fetch_add(1, Ordering::AcqRel) + 1,
+            store: Arc::clone(&self.store),
         }
-        Ok(page)
-    }
-}
-
-/// Goes on behind a page by counting keys from the beginning, which a writer moves.
-#[derive(Default)]
-pub(crate) struct PagesByOffset {
-    read: Mutex<usize>,
-}
-
-#[async_trait]
-impl Defect for PagesByOffset {
-    async fn state(
-        &self,
-        from: &dyn Reads,
-        id: &WorldId,
-        of: StateRange,
-        to: Limit,
-    ) -> Result<StatePage> {
-        let begins = of.after.is_none();
-        let mut whole = of.clone();
-        whole.after = None;
-        let all = Limit {
-            items: usize::MAX,
-            ..to
-        };
-        let mut page = from.state(id, whole, all).await?;
-        let mut read = self.read.lock().unwrap();
-        let skipped = if begins { 0 } else { *read };
-        page.items = page.items.into_iter().skip(skipped).collect();
-        let more = page.items.len() > to.items;
-        page.items.truncate(to.items);
-        *read = skipped + page.items.len();
-        let last = page.items.last().filter(|_| more);
-        page.next = last.map(|row| of.after(row.collection.clone(), row.key.clone()));
-        Ok(page)
     }
 }
 
@@ -128,12 +158,26 @@ impl Defect for CaseIgnored {
     }
 }
 
-/// Gives pages of the state without the head they were read at.
+/// Creates the world that a snapshot is asked for.
 #[derive(Default)]
-pub(crate) struct NoHead;
+pub(crate) struct SnapshotCreates;
 
 #[async_trait]
-impl Defect for NoHead {
+impl Defect for SnapshotCreates {
+    async fn snapshot(&self, memory: &Memory, id: &WorldId) -> Result<Box<dyn Reads>> {
+        create(memory, id).await?;
+        memory.snapshot(id).await
+    }
+}
+
+/// Lists a world whose state was read as if somebody had claimed it.
+#[derive(Default)]
+pub(crate) struct ReadCreates {
+    read: Arc<Mutex<Vec<WorldId>>>,
+}
+
+#[async_trait]
+impl Defect for ReadCreates {
     async fn state(
         &self,
         from: &dyn Reads,
@@ -141,15 +185,32 @@ impl Defect for NoHead {
         of: StateRange,
         to: Limit,
     ) -> Result<StatePage> {
-        let mut page = from.state(id, of, to).await?;
-        page.head = page
-            .items
-            .iter()
-            .map(|row| row.sequence)
-            .max()
-            .unwrap_or(Sequence::ZERO);
-        Ok(page)
+        self.read.lock().unwrap().push(id.clone());
+        from.state(id, of, to).await
     }
+
+    async fn worlds(&self, memory: &Memory, range: WorldRange, limit: Limit) -> Result<WorldPage> {
+        let read = std::mem::take(&mut *self.read.lock().unwrap());
+        for id in read {
+            create(memory, &id).await?;
+        }
+        memory.worlds(range, limit).await
+    }
+
+    fn another(&self) -> Self {
+        Self {
+            read: Arc::clone(&self.read),
+        }
+    }
+}
+
+/// Claims a world that nobody has claimed.
+async fn create(memory: &Memory, id: &WorldId) -> Result<()> {
+    if super::head(memory, id).await.is_none() {
+        let schema = Schema::new().fingerprint();
+        memory.claim(id, &Owner::process(1), schema).await?;
+    }
+    Ok(())
 }
 
 /// Gives a snapshot that shows what is written after it was taken.
@@ -160,27 +221,53 @@ pub(crate) struct LiveSnapshot;
 impl Defect for LiveSnapshot {
     async fn snapshot(&self, memory: &Memory, id: &WorldId) -> Result<Box<dyn Reads>> {
         memory.snapshot(id).await?;
-        let live = memory.reopen();
-        live.init(Default::default()).await?;
-        Ok(Box::new(live))
+        let live = beside(memory).await;
+        Ok(Box::new(OfWorld {
+            id: id.clone(),
+            reads: live,
+            other: ErrorKind::Invalid,
+        }))
     }
 }
 
-/// Gives the state in the order of the length of its keys.
+/// Gives a snapshot that answers `Unavailable` for another world, as if that could change.
 #[derive(Default)]
-pub(crate) struct OrderedByLength;
+pub(crate) struct OtherWorldLater;
 
 #[async_trait]
-impl Defect for OrderedByLength {
-    async fn state(
-        &self,
-        from: &dyn Reads,
-        id: &WorldId,
-        of: StateRange,
-        to: Limit,
-    ) -> Result<StatePage> {
-        let mut page = from.state(id, of, to).await?;
-        page.items.sort_by_key(|row| row.key.as_str().len());
-        Ok(page)
+impl Defect for OtherWorldLater {
+    async fn snapshot(&self, memory: &Memory, id: &WorldId) -> Result<Box<dyn Reads>> {
+        Ok(Box::new(OfWorld {
+            id: id.clone(),
+            reads: memory.snapshot(id).await?,
+            other: ErrorKind::Unavailable,
+        }))
+    }
+}
+
+/// Reads of one world, which answer with `other` for another.
+struct OfWorld<R> {
+    id: WorldId,
+    reads: R,
+    other: ErrorKind,
+}
+
+impl<R> OfWorld<R> {
+    fn check(&self, id: &WorldId) -> Result<()> {
+        let checked = check_snapshot(&self.id, id);
+        checked.map_err(|error| Error::new(self.other, error.to_string()))
+    }
+}
+
+#[async_trait]
+impl<R: Reads> Reads for OfWorld<R> {
+    async fn log(&self, id: &WorldId, of: LogRange, to: Limit) -> Result<LogPage> {
+        self.check(id)?;
+        self.reads.log(id, of, to).await
+    }
+
+    async fn state(&self, id: &WorldId, of: StateRange, to: Limit) -> Result<StatePage> {
+        self.check(id)?;
+        self.reads.state(id, of, to).await
     }
 }

@@ -1,31 +1,16 @@
-//! Defects in who may write what.
+//! Defects in who may write what, beside and after whom.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aqevia_storage::{
-    Batch, BatchNumber, Error, ErrorKind, Limit, Memory, Part, Receipt, Result, StorageBackend,
-    WorldHead, WorldId, WorldRange,
+    Batch, BatchNumber, Claim, Error, ErrorKind, Fingerprint, Memory, Owner, Receipt, Result,
+    StorageBackend, WorldId,
 };
 use async_trait::async_trait;
 
-use super::{Defect, persist_one};
-
-/// Forgets which parts it wrote, and writes them again under the next number.
-#[derive(Default)]
-pub(crate) struct Forgetful;
-
-#[async_trait]
-impl Defect for Forgetful {
-    async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
-        let mut answers = memory.persist_batch(batch.clone()).await;
-        for (answer, part) in answers.iter_mut().zip(batch.parts()) {
-            if answer.as_ref().is_ok_and(|receipt| receipt.repeated) {
-                *answer = persist_one(memory, renumbered(memory, part).await).await;
-            }
-        }
-        answers
-    }
-}
+use super::numbers::{is, persist_instead};
+use super::{Defect, head};
 
 /// Looks at the epoch of a part before it looks whether it wrote it.
 #[derive(Default)]
@@ -52,7 +37,7 @@ pub(crate) struct NotFencing;
 #[async_trait]
 impl Defect for NotFencing {
     async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
-        instead_of(ErrorKind::Fenced, memory, batch).await
+        persist_instead(memory, batch, |answer, _| is(answer, ErrorKind::Fenced)).await
     }
 }
 
@@ -75,18 +60,7 @@ impl Defect for NamesNobody {
     }
 }
 
-/// Writes a part under any number, as if it were the next one.
-#[derive(Default)]
-pub(crate) struct AnyNumber;
-
-#[async_trait]
-impl Defect for AnyNumber {
-    async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
-        instead_of(ErrorKind::Invalid, memory, batch).await
-    }
-}
-
-/// Refuses a batch of several parts as soon as one of them is refused.
+/// Refuses a batch of several parts as soon as one of them is fenced.
 #[derive(Default)]
 pub(crate) struct OneRefusesAll;
 
@@ -95,44 +69,96 @@ impl Defect for OneRefusesAll {
     async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
         for part in batch.parts() {
             let head = head(memory, part.world()).await;
-            if head.is_some_and(|head| head.epoch != part.epoch()) {
-                let refused = Error::new(ErrorKind::Unavailable, "one of them is refused");
-                let parts = batch.parts().iter();
-                return parts
-                    .map(|part| Err(part.failed(refused.clone())))
-                    .collect();
+            let fenced = head.is_some_and(|head| head.epoch > part.epoch());
+            if fenced && batch.parts().len() > 1 {
+                return refuse(&batch, "one of them is refused");
             }
         }
         memory.persist_batch(batch).await
     }
 }
 
-/// Persists the parts that are refused as `kind` under the epoch and number that would be right.
-async fn instead_of(kind: ErrorKind, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
-    let mut answers = memory.persist_batch(batch.clone()).await;
-    for (answer, part) in answers.iter_mut().zip(batch.parts()) {
-        if answer.as_ref().is_err_and(|error| error.kind() == kind) {
-            *answer = persist_one(memory, renumbered(memory, part).await).await;
+/// Refuses whoever persists while another call, through any backend, is under way.
+#[derive(Default)]
+pub(crate) struct OneAtATime {
+    busy: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Defect for OneAtATime {
+    async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return refuse(&batch, "another writer is at work");
+        }
+        let _busy = Busy(&self.busy);
+        // Others come while the call is under way.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        memory.persist_batch(batch).await
+    }
+
+    fn another(&self) -> Self {
+        Self {
+            busy: Arc::clone(&self.busy),
         }
     }
-    answers
 }
 
-/// The part with the epoch and the number that would be right for its world.
-pub(crate) async fn renumbered(memory: &Memory, part: &Part) -> Arc<Part> {
-    let world = part.world().clone();
-    let head = head(memory, &world).await;
-    let (epoch, last) = head.map_or((part.epoch(), BatchNumber::ZERO), |head| {
-        (head.epoch, head.last_number)
-    });
-    let number = last.advance(1).unwrap();
-    let records = part.records().to_vec();
-    let part = Part::new(world, epoch, number, part.at_ms(), part.link(), records);
-    Arc::new(part.unwrap())
+/// A call that is under way.
+struct Busy<'a>(&'a AtomicBool);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
-async fn head(memory: &Memory, world: &WorldId) -> Option<WorldHead> {
-    let page = memory.worlds(WorldRange::all(), Limit::default()).await;
-    let heads = page.map(|page| page.items).unwrap_or_default();
-    heads.into_iter().find(|head| head.world == *world)
+/// Refuses the parts of a world as long as one that was claimed before it has none.
+#[derive(Default)]
+pub(crate) struct InOrderOfClaims {
+    claimed: Arc<Mutex<Vec<WorldId>>>,
+}
+
+#[async_trait]
+impl Defect for InOrderOfClaims {
+    async fn claim(
+        &self,
+        memory: &Memory,
+        id: &WorldId,
+        owner: &Owner,
+        schema: Fingerprint,
+    ) -> Result<Claim> {
+        let claim = memory.claim(id, owner, schema).await?;
+        let mut claimed = self.claimed.lock().unwrap();
+        if !claimed.contains(id) {
+            claimed.push(id.clone());
+        }
+        Ok(claim)
+    }
+
+    async fn persist(&self, memory: &Memory, batch: Batch) -> Vec<Result<Receipt>> {
+        let claimed = self.claimed.lock().unwrap().clone();
+        let comes = |world: &WorldId| batch.parts().iter().any(|part| part.world() == world);
+        for world in claimed.iter().take_while(|world| !comes(world)) {
+            let head = head(memory, world).await;
+            if head.is_some_and(|head| head.last_number == BatchNumber::ZERO) {
+                return refuse(&batch, "another world has its turn");
+            }
+        }
+        memory.persist_batch(batch).await
+    }
+
+    fn another(&self) -> Self {
+        Self {
+            claimed: Arc::clone(&self.claimed),
+        }
+    }
+}
+
+fn refuse(batch: &Batch, why: &str) -> Vec<Result<Receipt>> {
+    let parts = batch.parts().iter();
+    parts
+        .map(|part| Err(part.failed(Error::invalid(why))))
+        .collect()
 }

@@ -1,0 +1,99 @@
+//! The certificate as a page.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::Certificate;
+
+/// Renders a certificate. The JSON beside it holds the same.
+pub(super) fn render(certificate: &Certificate) -> String {
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(certificate, &mut page);
+    page
+}
+
+fn write(certificate: &Certificate, page: &mut String) -> std::fmt::Result {
+    let verdict = match certificate.holds() {
+        true => "Everything that was run holds.",
+        false => "**NOT certified**: see below what does not hold.",
+    };
+    writeln!(page, "# Certificate: {}\n", certificate.store)?;
+    writeln!(
+        page,
+        "{verdict} Written by `conformance certify`; the JSON beside it is the same.\n"
+    )?;
+    writeln!(page, "| | |\n| --- | --- |")?;
+    let capabilities = format!(
+        "durability {}, shared {}, snapshot {}",
+        certificate.durability, certificate.shared, certificate.snapshot
+    );
+    for (name, value) in [
+        ("engine", &certificate.engine),
+        ("layout", &certificate.layout.to_string()),
+        ("suite", &certificate.suite),
+        ("capabilities, declared and checked", &capabilities),
+        ("clauses", &clauses(certificate)),
+    ] {
+        writeln!(page, "| {name} | {value} |")?;
+    }
+    for (clause, reason) in &certificate.broken {
+        writeln!(
+            page,
+            "\n`{clause}` does not hold:\n\n{}",
+            quoted(&text(reason))
+        )?;
+    }
+    for check in &certificate.checks {
+        writeln!(page, "\n## {}\n", sentence(&check.name))?;
+        if let Some(reason) = &check.failure {
+            writeln!(page, "Does not hold:\n\n{}", quoted(reason))?;
+        }
+        write_figures(&check.figures, page)?;
+    }
+    Ok(())
+}
+
+fn clauses(certificate: &Certificate) -> String {
+    let broken = certificate.broken.len() as u64;
+    let passed = certificate.clauses.saturating_sub(broken);
+    format!("{passed} of {} functions pass", certificate.clauses)
+}
+
+fn write_figures(figures: &Map<String, Value>, page: &mut String) -> std::fmt::Result {
+    if figures.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "| | |\n| --- | --- |")?;
+    for (name, value) in figures {
+        writeln!(page, "| {} | {} |", name.replace('_', " "), text(value))?;
+    }
+    Ok(())
+}
+
+/// A figure in a cell of a table.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.replace('|', "\\|").replace('\n', " "),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(items) => {
+            let items = items.iter();
+            let items = items.map(|(name, value)| format!("{name}: {}", text(value)));
+            items.collect::<Vec<_>>().join("; ")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+fn quoted(reason: &str) -> String {
+    let lines = reason.lines().map(|line| format!("> {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn sentence(name: &str) -> String {
+    let mut letters = name.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}

@@ -1,0 +1,150 @@
+//! A server in a container, which ends when nobody uses it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use testcontainers::core::{IntoContainerPort, Mount};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::image;
+
+/// What the container runs: the server, watched.
+const SUPERVISE: &str = include_str!("supervise.sh");
+/// Shows that a container is used; `supervise.sh` has the same number.
+const USE: &str = "SELECT pg_advisory_lock_shared(6386021, 0)";
+/// What the names of the containers begin with; the port of the server follows.
+const NAME: &str = "aqevia-postgres-";
+/// Where both images have their data.
+pub(super) const DATA: &str = "/var/lib/postgresql/data";
+/// Where the log of transactions is: a server that has no room for that does not go on.
+const LOG: &str = "/var/lib/postgresql/wal";
+
+/// How long a server may take from the start of its container to its first answer.
+const START: Duration = Duration::from_secs(90);
+/// How long one try to reach it may take.
+const TRY: Duration = Duration::from_secs(5);
+/// The time between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often a container is begun on another port.
+const PORTS: usize = 3;
+
+/// What a container is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// The seconds without a user after which the container ends.
+    pub(super) patience: u32,
+    /// The bytes that its data may take up, in memory; else they are on disk without a bound.
+    pub(super) bytes: Option<i64>,
+}
+
+/// A server in a container. It is removed when this is dropped, or ends when nobody uses it.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) container: ContainerAsync<GenericImage>,
+    pub(super) url: String,
+}
+
+impl Server {
+    /// Starts a container; the connection shows that it is used.
+    pub(super) async fn start(image: &str, room: Room) -> Result<(Self, PgConnection), String> {
+        let password = password();
+        let mut tried = Err(String::new());
+        for _ in 0..PORTS {
+            // Fixed, so that it stays the same when the container leaves and joins a network.
+            let port = free_port();
+            tried = begin(image, room, &password, port).await;
+            if let Ok(container) = tried {
+                let host = container.get_host().await;
+                let host = host.map_err(|error| format!("the container's host: {error}"))?;
+                let host = host.to_string().replace("localhost", "127.0.0.1");
+                let url = format!("postgres://postgres:{password}@{host}:{port}/postgres");
+                let server = Self { container, url };
+                let used = server.wait().await?;
+                return Ok((server, used));
+            }
+        }
+        Err(format!(
+            "no container of {image} starts: {}",
+            tried.err().unwrap_or_default()
+        ))
+    }
+
+    /// Waits for the server's first answer.
+    async fn wait(&self) -> Result<PgConnection, String> {
+        let deadline = Instant::now() + START;
+        loop {
+            let error = match use_server(&self.url).await {
+                Ok(used) => return Ok(used),
+                Err(error) => error,
+            };
+            let runs = self.container.is_running().await;
+            if Instant::now() > deadline || !runs.is_ok_and(|runs| runs) {
+                let said = self.container.stderr_to_vec().await.unwrap_or_default();
+                let said = String::from_utf8_lossy(&said).into_owned();
+                return Err(format!(
+                    "the server in a container: {error}; it says:\n{said}"
+                ));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Connects to the server of a container, and shows with that connection that it is used.
+pub(super) async fn use_server(url: &str) -> Result<PgConnection, String> {
+    let used = async {
+        let mut sql = PgConnection::connect(url).await?;
+        sqlx::query(USE).execute(&mut sql).await?;
+        Ok(sql)
+    };
+    match timeout(TRY, used).await {
+        Ok(used) => used.map_err(|error: sqlx::Error| error.to_string()),
+        Err(_) => Err(format!("no answer within {TRY:?}")),
+    }
+}
+
+async fn begin(
+    image: &str,
+    room: Room,
+    password: &str,
+    port: u16,
+) -> Result<ContainerAsync<GenericImage>, String> {
+    let command = ["-c", SUPERVISE, "supervise", "-c", "max_connections=300"];
+    let request: ContainerRequest<_> = image::generic(image).with_entrypoint("sh").into();
+    let mut request = request
+        .with_cmd(command)
+        .with_env_var("POSTGRES_USER", "postgres")
+        .with_env_var("POSTGRES_PASSWORD", password)
+        .with_env_var("POSTGRES_INITDB_WALDIR", LOG)
+        .with_env_var("AQEVIA_PATIENCE", room.patience.to_string())
+        .with_mapped_port(port, 5432.tcp())
+        .with_container_name(format!("{NAME}{port}"))
+        .with_label("org.aqevia.storage", "conformance")
+        .with_host_config_modifier(|host| host.auto_remove = Some(true));
+    if let Some(bytes) = room.bytes {
+        request = request.with_mount(Mount::tmpfs_mount(DATA).with_size_bytes(bytes));
+    }
+    request.start().await.map_err(|error| error.to_string())
+}
+
+/// The name of the container whose server has a URL.
+pub(super) fn name_of(url: &str) -> String {
+    let server: PgConnectOptions = url.parse().expect("the URL of a server");
+    format!("{NAME}{}", server.get_port())
+}
+
+/// A password that nobody can guess: the port may be open to others.
+fn password() -> String {
+    let random = RandomState::new();
+    format!("{:016x}{:016x}", random.hash_one(0), random.hash_one(1))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

@@ -1,0 +1,22 @@
+//! The suite's way to stores in Postgres, and what is Postgres' own to be shown.
+
+mod container;
+mod harness;
+mod image;
+mod message;
+mod no_room;
+mod outages;
+mod own;
+mod proxy;
+mod proxy_case;
+mod proxy_faults;
+mod server;
+mod session;
+mod sharing;
+
+pub use harness::PostgresHarness;
+pub use no_room::{NoRoomReport, server_without_room};
+pub use outages::{Outage, OutageReport, server_outages};
+pub use proxy::Harm;
+pub use proxy_faults::{Operation, ProxyReport, proxy_faults};
+pub use sharing::shared_server_ends;

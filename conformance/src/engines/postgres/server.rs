@@ -1,0 +1,140 @@
+//! Finding a server to test on.
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use sqlx::{Connection, PgConnection};
+
+use super::container::{Room, Server, use_server};
+use super::image;
+
+/// A server to test on, as the URL of a database in which schemas may be made.
+pub(super) const URL_VARIABLE: &str = "AQEVIA_TEST_POSTGRES_URL";
+
+/// The seconds between two test binaries of one run are fewer.
+const SHARED: Room = Room {
+    patience: 3,
+    bytes: None,
+};
+
+/// The test server and a connection to it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) sql: PgConnection,
+    pub(super) url: String,
+    /// The container, in the process that started it: it is not to be dropped, since others may
+    /// use it.
+    pub(super) _container: Option<Server>,
+}
+
+/// Finds the server, or starts one in a container; else says what to do to have one.
+pub(super) async fn find() -> Result<Found, String> {
+    let mut found = match env::var(URL_VARIABLE) {
+        Ok(url) => given(url).await?,
+        Err(_) => shared().await?,
+    };
+    check_durability(&mut found.sql).await?;
+    Ok(found)
+}
+
+async fn given(url: String) -> Result<Found, String> {
+    let sql = PgConnection::connect(&url)
+        .await
+        .map_err(|error| format!("the server of {URL_VARIABLE} cannot be reached: {error}"))?;
+    Ok(Found {
+        sql,
+        url,
+        _container: None,
+    })
+}
+
+/// The server that all test processes of this user share, each with a connection that shows its
+/// use. The first one starts it and notes where it is.
+async fn shared() -> Result<Found, String> {
+    let engine = image::engine().await?;
+    let (mut note, noted) = Note::open()?;
+    let image = image::find(&engine).await?;
+    if let Some((noted_image, url)) = noted.split_once('\n')
+        && noted_image == image
+        && let Ok(sql) = use_server(url).await
+    {
+        return Ok(Found {
+            sql,
+            url: url.to_owned(),
+            _container: None,
+        });
+    }
+    let (server, sql) = Server::start(&image, SHARED).await?;
+    note.write(&format!("{image}\n{}", server.url))?;
+    Ok(Found {
+        sql,
+        url: server.url.clone(),
+        _container: Some(server),
+    })
+}
+
+/// A server that nobody else uses.
+pub(super) async fn own(room: Room) -> Result<(Server, PgConnection), String> {
+    let engine = image::engine().await?;
+    let (note, _) = Note::open()?;
+    let image = image::find(&engine).await?;
+    drop(note);
+    Server::start(&image, room).await
+}
+
+/// The file that tells where the shared server is. It is locked while it is open.
+struct Note(File, PathBuf);
+
+impl Note {
+    fn open() -> Result<(Self, String), String> {
+        let user = rustix::process::getuid().as_raw();
+        let path = env::temp_dir().join(format!("aqevia-conformance-postgres-{user}"));
+        let mut text = String::new();
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| {
+                // Blocks the thread of the test server, which does nothing else before.
+                file.lock()?;
+                file.read_to_string(&mut text)?;
+                Ok(file)
+            });
+        match opened {
+            Ok(file) => Ok((Self(file, path), text)),
+            Err(error) => Err(format!("read {}: {error}", path.display())),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), String> {
+        let Self(file, path) = self;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .map_err(|error| format!("write {}: {error}", path.display()))
+    }
+}
+
+/// The harness declares that what is acknowledged outlives the loss of power.
+async fn check_durability(sql: &mut PgConnection) -> Result<(), String> {
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        let value = sqlx::query_scalar("SELECT current_setting($1)").bind(setting);
+        let value: String = value
+            .fetch_one(&mut *sql)
+            .await
+            .map_err(|error| format!("the test server does not tell {setting}: {error}"))?;
+        if value == "off" {
+            return Err(format!(
+                "the test server has {setting} off, and so does not keep what it acknowledges; \
+                 switch it on, or test on another server"
+            ));
+        }
+    }
+    Ok(())
+}

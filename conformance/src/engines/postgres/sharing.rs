@@ -1,0 +1,105 @@
+//! The server in a container that processes share: one for all, and none when they have gone.
+
+use std::env;
+use std::io::{Read, Write, stdin, stdout};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::harness::split_location;
+use super::server::URL_VARIABLE;
+use super::{PostgresHarness, container, image};
+use crate::Harness;
+
+/// Set in the processes that a test starts.
+const USER_VARIABLE: &str = "AQEVIA_TEST_POSTGRES_USER_PROCESS";
+/// Before the location that such a process prints.
+const MARK: &str = "location: ";
+/// How long a process may take to find the server, which the first has to start.
+const FOUND: Duration = Duration::from_secs(120);
+/// How long the container may outlive the processes.
+const GONE: Duration = Duration::from_secs(60);
+/// The time between two looks at it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Starts processes that share a server, kills them, and waits until its container has gone.
+///
+/// `test` is the name of the test that calls this: the processes run it, and so come here as well.
+///
+/// # Panics
+/// If the processes do not share a server, or if its container stays.
+pub async fn shared_server_ends(test: &str) {
+    if env::var_os(USER_VARIABLE).is_some() {
+        return use_until_killed().await;
+    }
+    // Its note is elsewhere, so this is not the server that other tests use.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut users = [user(test, folder.path()), user(test, folder.path())];
+    let mut servers = Vec::new();
+    for user in &mut users {
+        servers.push(server_of(user).await);
+    }
+    assert_eq!(servers[0], servers[1], "the server of two processes");
+    for user in &mut users {
+        user.kill().await.expect("the process is killed");
+    }
+    wait_until_gone(&servers[0]).await;
+}
+
+fn user(test: &str, folder: &Path) -> Child {
+    Command::new(env::current_exe().expect("the test binary"))
+        .args(["--exact", test])
+        .env(USER_VARIABLE, "1")
+        .env("TMPDIR", folder)
+        .env_remove(URL_VARIABLE)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a process")
+}
+
+/// Says where the server is, and goes on using it.
+async fn use_until_killed() {
+    let harness = PostgresHarness::new().await;
+    let mut out = stdout();
+    writeln!(out, "\n{MARK}{}", harness.location()).expect("a word to the parent");
+    out.flush().expect("a word to the parent");
+    // Ends with the parent, if that does not kill first.
+    let _ = stdin().read(&mut [0]);
+}
+
+/// The URL of the server that a process has found.
+async fn server_of(user: &mut Child) -> String {
+    let out = user.stdout.take().expect("the output of a process");
+    let mut lines = BufReader::new(out).lines();
+    let location = async {
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            if let Some(location) = line.strip_prefix(MARK) {
+                return location.to_owned();
+            }
+        }
+        panic!("a process found no server; what it says stands above");
+    };
+    let location = timeout(FOUND, location).await;
+    let location = location.expect("a server in time");
+    split_location(&location).expect("a location").0
+}
+
+async fn wait_until_gone(server: &str) {
+    let engine = image::engine().await;
+    let engine = engine.unwrap_or_else(|error| panic!("{error}"));
+    let name = container::name_of(server);
+    let deadline = Instant::now() + GONE;
+    while engine.inspect_container(&name, None).await.is_ok() {
+        assert!(
+            Instant::now() < deadline,
+            "the container {name} is still there {GONE:?} after its users were killed"
+        );
+        sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,219 @@
+//! The order of the kills of a sweep.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Duration;
+
+use super::announce::Halt;
+use super::line::Line;
+use super::plan::Dice;
+use super::writes::CLAIMED;
+
+/// The steps of so many calls of `persist_batch` are swept.
+pub(crate) const CALLS_SWEPT: u64 = 3;
+
+/// At most so many kills hit one store.
+const KILLS_OF_STORE_MAX: usize = 40;
+
+/// A kill that is to be done.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) kill: Kill,
+    /// Whether a new store is made for it.
+    pub(crate) new_store: bool,
+    /// Whether the store is opened and checked after it.
+    pub(crate) check: bool,
+    /// Whether it hits the opening of a store whose process was killed before.
+    pub(crate) of_recovery: bool,
+}
+
+/// When a child is killed.
+#[derive(Clone, Debug)]
+pub(crate) enum Kill {
+    /// At a step.
+    At(Halt),
+    /// So long after it began to open the store.
+    AfterReady(Duration),
+    /// So long after it began to persist.
+    AfterCall(Duration),
+}
+
+impl Kill {
+    /// The step at which the child is to wait.
+    pub(crate) fn halt(&self) -> Option<Halt> {
+        match self {
+            Self::At(halt) => Some(halt.clone()),
+            Self::AfterReady(_) | Self::AfterCall(_) => None,
+        }
+    }
+
+    /// How long after this line the child is to be killed, if it is the line to count from.
+    pub(crate) fn after(&self, line: &Line) -> Option<Duration> {
+        match (self, line) {
+            (Self::AfterReady(after), Line::Ready)
+            | (Self::AfterCall(after), Line::Persisting { .. }) => Some(*after),
+            _ => None,
+        }
+    }
+}
+
+/// The plans of a sweep, one after the other.
+///
+/// Up to three quarters of the kills are at steps: on a new store those of its making, on an old
+/// one those of persisting, and after some kills those of opening what the kill left. The first
+/// kill of each name comes before the second of any. The others come at random moments.
+pub(crate) fn schedule(created: &[String], opened: &[String], kills: u64, seed: u64) -> Vec<Plan> {
+    let mut dice = Dice::new(seed, &[u64::MAX]);
+    let kills = usize::try_from(kills).expect("a number of kills that can be counted");
+    let (making, _) = split(created);
+    let (opening, persisting) = split(opened);
+    let [making, opening, persisting] = first_of([making, opening, persisting], kills * 3 / 4);
+    let at_steps = making.len() + opening.len() + persisting.len();
+    let timed = (at_steps..kills).map(|_| at_random(&mut dice));
+    let mut others: Vec<_> = persisting.into_iter().map(Kill::At).collect();
+    others.extend(timed.collect::<Vec<_>>());
+    others.sort_by_cached_key(|_| dice.below(u64::MAX));
+    let stores = making.len().max(kills.div_ceil(KILLS_OF_STORE_MAX)).max(1);
+    let (mut making, mut opening) = (making.into_iter(), opening.into_iter());
+    let of_store = others.len().div_ceil(stores).max(1);
+    let mut others = others.into_iter();
+    let mut plans = Vec::new();
+    for _ in 0..stores {
+        let made = making.next().map(Kill::At);
+        let on_store: Vec<_> = made
+            .into_iter()
+            .chain(others.by_ref().take(of_store))
+            .collect();
+        let recoveries = opening.len().div_ceil(stores).max(2);
+        plans.extend(on_one_store(on_store, opening.by_ref().take(recoveries)));
+    }
+    let missing = (plans.len()..kills).map(|_| at_random(&mut dice));
+    let missing: Vec<_> = missing.collect();
+    plans.extend(on_one_store(missing, std::iter::empty()));
+    plans
+}
+
+/// The kills of a store that is new, each followed by one of its recovery while there are any.
+fn on_one_store(kills: Vec<Kill>, recoveries: impl Iterator<Item = Halt>) -> Vec<Plan> {
+    let mut recoveries = recoveries.fuse();
+    let mut plans: Vec<Plan> = Vec::new();
+    for kill in kills {
+        let recovery = recoveries.next();
+        plans.push(Plan {
+            kill,
+            new_store: plans.is_empty(),
+            check: recovery.is_none(),
+            of_recovery: false,
+        });
+        plans.extend(recovery.map(|halt| Plan {
+            kill: Kill::At(halt),
+            new_store: false,
+            check: true,
+            of_recovery: true,
+        }));
+    }
+    plans
+}
+
+fn at_random(dice: &mut Dice) -> Kill {
+    let least = Duration::from_micros(32 << dice.below(12));
+    let share = u32::try_from(dice.below(1000)).unwrap_or(0);
+    let after = least + least * share / 1000;
+    match dice.below(3) {
+        0 => Kill::AfterReady(after),
+        _ => Kill::AfterCall(after),
+    }
+}
+
+/// Of several lists so many steps at most: the first of each name before all others, and as many
+/// of the one list as of the other.
+fn first_of<const LISTS: usize>(lists: [Vec<Halt>; LISTS], most: usize) -> [Vec<Halt>; LISTS] {
+    let mut ranked = Vec::new();
+    for (list, halts) in lists.iter().enumerate() {
+        let mut names = BTreeSet::new();
+        for (position, halt) in halts.iter().enumerate() {
+            let again = !names.insert(&halt.step);
+            ranked.push((again, position, list));
+        }
+    }
+    ranked.sort_unstable();
+    ranked.truncate(most);
+    let chosen: BTreeSet<_> = ranked.into_iter().map(|(_, at, list)| (list, at)).collect();
+    let mut list = 0..;
+    lists.map(|halts| {
+        let list = list.next().unwrap_or(0);
+        let halts = halts.into_iter().enumerate();
+        halts
+            .filter_map(|(at, halt)| chosen.contains(&(list, at)).then_some(halt))
+            .collect()
+    })
+}
+
+/// The steps before a child begins to persist, and those of its calls.
+fn split(steps: &[String]) -> (Vec<Halt>, Vec<Halt>) {
+    let halts = halts(steps);
+    let begins = steps.iter().position(|step| step == CLAIMED);
+    let (before, after) = halts.split_at(begins.unwrap_or(halts.len()));
+    (before.to_vec(), after.to_vec())
+}
+
+/// Each step with how often its name was passed before.
+fn halts(steps: &[String]) -> Vec<Halt> {
+    let passed = |index: usize, step: &String| {
+        let before = steps.iter().take(index);
+        before.filter(|other| *other == step).count() as u64
+    };
+    let steps = steps.iter().enumerate();
+    steps
+        .map(|(index, step)| Halt {
+            step: step.clone(),
+            passed: passed(index, step),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::writes::ACKNOWLEDGED;
+
+    fn steps(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_plan_is_one_kill_and_the_last_of_a_store_is_checked() {
+        let created = steps(&["init", "claim", "claim", CLAIMED, "call", ACKNOWLEDGED]);
+        for kills in [1, 2, 7, 40, 500] {
+            let plans = schedule(&created, &created, kills, 7);
+            assert_eq!(plans.len() as u64, kills);
+            let ends = plans.iter().zip(plans.iter().skip(1));
+            let unchecked = ends.filter(|(end, next)| next.new_store && !end.check);
+            assert_eq!(unchecked.count(), 0, "{plans:?}");
+            assert!(plans.last().is_some_and(|plan| plan.check));
+            assert!(
+                plans
+                    .iter()
+                    .all(|plan| !(plan.of_recovery && plan.new_store))
+            );
+        }
+    }
+
+    #[test]
+    fn each_step_is_killed_at_in_a_long_sweep() {
+        let created = steps(&[
+            "init",
+            "claim",
+            "claim",
+            CLAIMED,
+            "call",
+            "call",
+            ACKNOWLEDGED,
+        ]);
+        let plans = schedule(&created, &created, 40, 7);
+        let halts: Vec<_> = plans.iter().filter_map(|plan| plan.kill.halt()).collect();
+        let passed = |step: &str| halts.iter().filter(|halt| halt.step == step).count();
+        assert_eq!((passed("init"), passed("claim")), (2, 4));
+        assert_eq!((passed("call"), passed(ACKNOWLEDGED)), (2, 1));
+    }
+}
