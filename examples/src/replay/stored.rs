@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::iter;
 
 use aqevia::{
-    Limit, LogRange, LogRow, Page, Reads, StateRange, StateRow, StorageController, WorldId, WorldRange,
+    Limit, LogRange, LogRow, Page, Reads, StateRange, StateRow, StorageController, WorldId,
+    WorldRange,
 };
 
 use super::halt::Halt;

@@ -97,18 +97,10 @@ fn a_bad_line_is_named_and_the_turns_before_it_are_stored() -> Result<()> {
         );
         let extent = "as in the turns that were read of the stream";
         assert!(done.row("verdict").ends_with(extent), "{}", done.stdout);
-        assert_eq!(
-            Stored::read(&folder.url())?.heads(),
-            [("w", 8)],
-            "{reason}"
-        );
+        assert_eq!(Stored::read(&folder.url())?.heads(), [("w", 8)], "{reason}");
         let input = folder.write("game.jsonl", begun())?;
         folder.succeed(&["--input", &input, "--resume"])?;
-        assert_eq!(
-            Stored::read(&folder.url())?.heads(),
-            [("w", 9)],
-            "{reason}"
-        );
+        assert_eq!(Stored::read(&folder.url())?.heads(), [("w", 9)], "{reason}");
     }
     Ok(())
 }
@@ -214,7 +206,8 @@ fn wrong_arguments_are_told_with_exit_code_2() -> Result<()> {
     let done = folder.run(&["--store", "mysql:here"])?;
     assert_eq!(done.code, Some(1));
     assert!(
-        done.stderr.contains("there are memory, null, sqlite"),
+        done.stderr
+            .contains("there are memory, null, postgres, sled, sqlite"),
         "{done:?}"
     );
     Ok(())

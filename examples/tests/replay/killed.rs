@@ -62,7 +62,10 @@ fn kill_and_resume(engine: Engine, mode: &[&str], kills_min: usize) -> Result<()
         folder.succeed(&arguments)?;
         let at = format!("seed {SEED}, round {round}");
         assert_eq!(Stored::read(&store.url)?.logs, logs, "{at}");
-        ensure!(folder.dump(&input, &store.url)? == dump, "{at}: the state differs");
+        ensure!(
+            folder.dump(&input, &store.url)? == dump,
+            "{at}: the state differs"
+        );
         if kills >= kills_min {
             return Ok(());
         }

@@ -92,7 +92,10 @@ fn every_turn_is_one_group_in_either_mode() -> Result<()> {
     assert!(!done.row("submit").starts_with('–'));
     let logs = |folder: &Folder| Stored::read(&folder.url()).map(|stored| stored.logs);
     assert_eq!(logs(&acknowledged)?, logs(&forgotten)?);
-    assert_eq!(acknowledged.dump(&input, &acknowledged.url())?, forgotten.dump(&input, &forgotten.url())?);
+    assert_eq!(
+        acknowledged.dump(&input, &acknowledged.url())?,
+        forgotten.dump(&input, &forgotten.url())?
+    );
     Ok(())
 }
 

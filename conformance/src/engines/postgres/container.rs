@@ -1,11 +1,13 @@
 //! A server in a container, which ends when nobody uses it.
 
+use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
+use testcontainers::bollard::models::HostConfig;
 use testcontainers::core::{IntoContainerPort, Mount};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
@@ -125,7 +127,7 @@ async fn begin(
         .with_mapped_port(port, 5432.tcp())
         .with_container_name(format!("{NAME}{port}"))
         .with_label("org.aqevia.storage", "conformance")
-        .with_host_config_modifier(|host| host.auto_remove = Some(true));
+        .with_host_config_modifier(narrow);
     if let Some(bytes) = room.bytes {
         request = request.with_mount(Mount::tmpfs_mount(DATA).with_size_bytes(bytes));
     }
@@ -136,6 +138,19 @@ async fn begin(
 pub(super) fn name_of(url: &str) -> String {
     let server: PgConnectOptions = url.parse().expect("the URL of a server");
     format!("{NAME}{}", server.get_port())
+}
+
+/// Has the container removed at its end, and its port open to this machine alone, unless the engine
+/// is on another one.
+fn narrow(host: &mut HostConfig) {
+    host.auto_remove = Some(true);
+    if env::var_os("DOCKER_HOST").is_some() {
+        return;
+    }
+    let ports = host.port_bindings.iter_mut().flatten();
+    for binding in ports.flat_map(|(_, bindings)| bindings.iter_mut().flatten()) {
+        binding.host_ip = Some("127.0.0.1".to_owned());
+    }
 }
 
 /// A password that nobody can guess: the port may be open to others.

@@ -1,5 +1,6 @@
 //! The suite's way to stores in Postgres, and what is Postgres' own to be shown.
 
+mod certified;
 mod container;
 mod harness;
 mod image;
@@ -14,9 +15,11 @@ mod server;
 mod session;
 mod sharing;
 
+pub use certified::own_checks;
 pub use harness::PostgresHarness;
 pub use no_room::{NoRoomReport, server_without_room};
 pub use outages::{Outage, OutageReport, server_outages};
 pub use proxy::Harm;
 pub use proxy_faults::{Operation, ProxyReport, proxy_faults};
+pub use server::test_on;
 pub use sharing::shared_server_ends;

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use sqlx::{Connection, PgConnection};
 
@@ -20,6 +21,15 @@ const SHARED: Room = Room {
     bytes: None,
 };
 
+/// A server that goes before the variable.
+static GIVEN: OnceLock<String> = OnceLock::new();
+
+/// Tests on the server of a URL, whatever the environment says. Only the first call counts, and only
+/// before the first harness.
+pub fn test_on(url: String) {
+    let _ = GIVEN.set(url);
+}
+
 /// The test server and a connection to it.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -32,9 +42,10 @@ pub(super) struct Found {
 
 /// Finds the server, or starts one in a container; else says what to do to have one.
 pub(super) async fn find() -> Result<Found, String> {
-    let mut found = match env::var(URL_VARIABLE) {
-        Ok(url) => given(url).await?,
-        Err(_) => shared().await?,
+    let variable = || env::var(URL_VARIABLE).ok();
+    let mut found = match GIVEN.get().cloned().or_else(variable) {
+        Some(url) => given(url).await?,
+        None => shared().await?,
     };
     check_durability(&mut found.sql).await?;
     Ok(found)
@@ -43,7 +54,7 @@ pub(super) async fn find() -> Result<Found, String> {
 async fn given(url: String) -> Result<Found, String> {
     let sql = PgConnection::connect(&url)
         .await
-        .map_err(|error| format!("the server of {URL_VARIABLE} cannot be reached: {error}"))?;
+        .map_err(|error| format!("the server to test on cannot be reached: {error}"))?;
     Ok(Found {
         sql,
         url,

@@ -1,0 +1,289 @@
+//! Claiming worlds and persisting parts, on the one thread that writes.
+
+use std::sync::Arc;
+
+use aqevia_storage::{
+    Claim, Epoch, Error, ErrorKind, Fingerprint, Owner, Part, Receipt, Result, Sequence,
+    StateChange, WorldId, WriterCheck, step,
+};
+
+use crate::codec::{Place, batch_key, log_key, state_key};
+use crate::engine::{Changes, Engine, Failure};
+use crate::error::reading;
+use crate::row::{
+    BatchRow, StateHead, batch_value, log_value, put_chunks, remove_chunks, state_value,
+};
+use crate::shared::{Shared, Stop};
+use crate::world::World;
+
+/// Claims a world (clauses P6, C10). It does not touch what a snapshot of the world shows.
+pub(crate) fn claim(
+    shared: &Shared,
+    id: &WorldId,
+    owner: &Owner,
+    schema: Fingerprint,
+) -> Result<Claim> {
+    shared.mend()?;
+    shared.check_room(0)?;
+    let world = shared.read(|engine| World::find(engine, id))?;
+    step("claim: world found");
+    let world = world.unwrap_or_else(|| World::unclaimed(owner.clone()));
+    let claim = Claim {
+        epoch: world.epoch.advance(1)?,
+        head: world.head,
+        last_number: world.last_number,
+        last_at_ms: world.last_at_ms,
+        link: world.link,
+        schema: world.schema,
+    };
+    let world = World {
+        epoch: claim.epoch,
+        owner: owner.clone(),
+        schema: Some(schema),
+        ..world
+    };
+    let mut changes = Changes::default();
+    changes.worlds.insert(id.as_str(), world.value());
+    let committed = shared.commit(&changes, None);
+    let synced = committed.and_then(|()| {
+        step("claim: written");
+        shared.sync()
+    });
+    match synced {
+        Ok(()) => {}
+        Err(Stop::Refused(refused)) => return Err(refused),
+        Err(Stop::Failed(failure)) => {
+            let absent = give_up(shared, failure)?;
+            if shared.read(|engine| World::find(engine, id))? != Some(world) {
+                return Err(absent);
+            }
+        }
+    }
+    step("claim: committed");
+    Ok(claim)
+}
+
+/// Persists the parts of a batch, each in a transaction of its own, and waits for the disk once.
+///
+/// A part that is refused leaves the others alone.
+pub(crate) fn persist(shared: &Shared, parts: &[Arc<Part>]) -> Vec<Result<Receipt>> {
+    step("batch: received");
+    if let Err(error) = shared.mend() {
+        let refuse = |part: &Arc<Part>| Err(part.failed(error.clone()));
+        return parts.iter().map(refuse).collect();
+    }
+    let mut results = Vec::with_capacity(parts.len());
+    let Err(failure) = transact(shared, parts, &mut results) else {
+        return results;
+    };
+    let absent = give_up(shared, failure);
+    let mut settled = results.into_iter();
+    let settle = |part: &Arc<Part>| match settled.next() {
+        Some(result) if !result.as_ref().is_ok_and(is_written) => result,
+        _ => find(shared, part, &absent).map_err(|error| part.failed(error)),
+    };
+    parts.iter().map(settle).collect()
+}
+
+/// Whether a receipt stands for something that was committed, and may not be durable.
+const fn is_written(receipt: &Receipt) -> bool {
+    !receipt.repeated && receipt.count > 0
+}
+
+/// Persists parts with a result for each, up to the failure that ends it.
+fn transact(
+    shared: &Shared,
+    parts: &[Arc<Part>],
+    results: &mut Vec<Result<Receipt>>,
+) -> Result<(), Failure> {
+    for part in parts {
+        match persist_part(shared, part) {
+            Ok(receipt) => results.push(Ok(receipt)),
+            Err(Stop::Refused(refused)) => results.push(Err(part.failed(refused))),
+            Err(Stop::Failed(failure)) => return Err(failure),
+        }
+    }
+    step("batch: written");
+    let written = results.iter().flatten().any(is_written);
+    if !written {
+        return Ok(());
+    }
+    match shared.sync() {
+        Err(Stop::Failed(failure)) => Err(failure),
+        // Only this thread closes the store or makes it fail.
+        Err(Stop::Refused(error)) => Err(Failure {
+            error,
+            for_want_of_room: false,
+        }),
+        Ok(()) => {
+            step("batch: synced");
+            Ok(())
+        }
+    }
+}
+
+/// Closes sled after a failure, and looks whether it can be opened again.
+///
+/// The answer is the error of what is not there then. What is there is durable.
+///
+/// # Errors
+/// `Ambiguous` if what is there cannot be known.
+fn give_up(shared: &Shared, failure: Failure) -> Result<Error> {
+    shared.fail(&failure);
+    step("store: failed");
+    let in_doubt = |error: Error| {
+        let matter = failure.error.to_string();
+        Error::new(ErrorKind::Ambiguous, matter).with_source(error)
+    };
+    match shared.mend() {
+        Ok(()) => Ok(Error::new(ErrorKind::Full, failure.error.to_string())),
+        Err(_) => Err(in_doubt(failure.error.clone())),
+    }
+}
+
+/// What became of a part that was in doubt.
+fn find(shared: &Shared, part: &Part, absent: &Result<Error>) -> Result<Receipt> {
+    let absent = absent.clone()?;
+    match shared.read(|engine| decide(engine, part))? {
+        // It was this call that wrote it.
+        Decision::Answer(answer) => {
+            answer.map(|receipt| Receipt::written(receipt.first, receipt.count))
+        }
+        Decision::Write(..) => Err(absent),
+    }
+}
+
+fn persist_part(shared: &Shared, part: &Part) -> Result<Receipt, Stop> {
+    let decision = shared.read(|engine| decide(engine, part));
+    match decision.map_err(Stop::Refused)? {
+        Decision::Answer(answer) => answer.map_err(Stop::Refused),
+        Decision::Write(changes, receipt) => {
+            shared.check_room(part.bytes()).map_err(Stop::Refused)?;
+            step("part: prepared");
+            shared.commit(&changes, Some(part.world()))?;
+            step("part: committed");
+            Ok(receipt)
+        }
+    }
+}
+
+/// What becomes of a part.
+enum Decision {
+    /// Nothing is to be written for it.
+    Answer(Result<Receipt>),
+    /// It follows what its world holds.
+    Write(Box<Changes>, Receipt),
+}
+
+/// Decides on a part in the order that the clauses give: P5, then P6, P7 and P9.
+///
+/// # Errors
+/// Those of reading; what the clauses refuse is an answer.
+fn decide(engine: &Engine, part: &Part) -> Result<Decision> {
+    let world = World::find(engine, part.world())?;
+    let Some(world) = world.filter(|_| part.epoch() != Epoch::ZERO) else {
+        let refused = Error::invalid(format!("{:?} has not been claimed", part.epoch()));
+        return Ok(Decision::Answer(Err(refused)));
+    };
+    if part.number() <= world.last_number
+        && let Some(receipt) = find_receipt(engine, part)?
+    {
+        return Ok(Decision::Answer(Ok(receipt)));
+    }
+    if let Err(refused) = check(&world, part) {
+        return Ok(Decision::Answer(Err(refused)));
+    }
+    let first = match world.head.advance(1) {
+        Ok(first) => first,
+        Err(full) => return Ok(Decision::Answer(Err(full))),
+    };
+    let receipt = Receipt::written(first, part.count());
+    if part.records().is_empty() {
+        return Ok(Decision::Answer(Ok(receipt)));
+    }
+    Ok(Decision::Write(
+        Box::new(changes(engine, world, part, first)?),
+        receipt,
+    ))
+}
+
+fn check(world: &World, part: &Part) -> Result<()> {
+    let writer = WriterCheck {
+        epoch: world.epoch,
+        last_number: world.last_number,
+        owner: Some(&world.owner),
+    };
+    writer.check(part)?;
+    world.head.advance(u64::from(part.count())).map(drop)
+}
+
+/// The receipt of the same part, if it was persisted before (clause P5).
+fn find_receipt(engine: &Engine, part: &Part) -> Result<Option<Receipt>> {
+    let key = batch_key(part.world(), part.number());
+    let Some(value) = engine.batches.get(key).map_err(reading)? else {
+        return Ok(None);
+    };
+    let row = BatchRow::of(&value)?;
+    let same = row.is(part.epoch(), part.digest());
+    Ok(same.then(|| Receipt::repeated(row.first, row.count)))
+}
+
+/// What a part writes that follows what its world holds.
+fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Result<Changes> {
+    let mut changes = Changes::default();
+    let id = part.world();
+    for (sequence, record) in (first.get()..).zip(part.records()) {
+        if record.is_logged() {
+            let (sequence, record) = (Sequence::new(sequence)?, record.record());
+            changes
+                .log
+                .insert(log_key(id, sequence), log_value(record)?);
+            if let Some(payload) = record.payload() {
+                put_chunks(&mut changes.chunks, (Place::Log, id, sequence), payload);
+            }
+        }
+    }
+    for change in part.state_changes(world.head) {
+        change_state(engine, id, &change, &mut changes)?;
+    }
+    let row = batch_value(part, first);
+    changes.batches.insert(batch_key(id, part.number()), row);
+    let world = World {
+        head: world.head.advance(u64::from(part.count()))?,
+        last_number: part.number(),
+        last_at_ms: part.at_ms(),
+        link: part.link(),
+        ..world
+    };
+    changes.worlds.insert(id.as_str(), world.value());
+    Ok(changes)
+}
+
+fn change_state(
+    engine: &Engine,
+    id: &WorldId,
+    change: &StateChange<'_>,
+    changes: &mut Changes,
+) -> Result<()> {
+    let key = state_key(id, change.collection, change.key);
+    let before = engine.state.get(&key).map_err(reading)?;
+    let before = before.as_deref().map(StateHead::of).transpose()?;
+    if let Some(before) = &before {
+        remove_chunks(&mut changes.chunks, id, before);
+    }
+    let Some(put) = &change.put else {
+        changes.state.remove(key);
+        return Ok(());
+    };
+    let first_timestamp = match before {
+        Some(before) if !put.recreated => before.first_timestamp,
+        _ => put.first_timestamp,
+    };
+    changes.state.insert(key, state_value(put, first_timestamp));
+    put_chunks(
+        &mut changes.chunks,
+        (Place::State, id, put.sequence),
+        put.payload,
+    );
+    Ok(())
+}
