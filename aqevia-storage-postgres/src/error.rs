@@ -1,0 +1,362 @@
+//! What Postgres' answers mean to the caller.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use aqevia_storage::{Error, ErrorKind};
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+/// An error while connecting for `init`.
+pub(crate) fn opening(error: sqlx::Error) -> Error {
+    translate(&error, Step::Open)
+}
+
+/// An error while connecting for any other call. Nothing has been sent yet.
+pub(crate) fn connecting(error: sqlx::Error) -> Error {
+    translate(&error, Step::Connect)
+}
+
+/// An error while reading, or while writing in a transaction that was not committed yet.
+pub(crate) fn reading(error: sqlx::Error) -> Error {
+    translate(&error, Step::Read)
+}
+
+/// An error of `COMMIT`, or of a statement that commits by itself.
+pub(crate) fn committing(error: sqlx::Error) -> Error {
+    translate(&error, Step::Commit)
+}
+
+/// Whether an error says that the session is gone, so that others may be gone with it.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref());
+    cause.is_some_and(|cause: &Cause| cause.lost)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Open,
+    Connect,
+    Read,
+    Commit,
+}
+
+/// What is kept of a driver's error: no more than its message, for the details of an answer may
+/// hold a whole row.
+#[derive(Debug)]
+struct Cause {
+    message: String,
+    lost: bool,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Cause {}
+
+fn translate(error: &sqlx::Error, step: Step) -> Error {
+    let answer = error.as_database_error();
+    let answer = answer.and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
+    let Some(answer) = answer else {
+        let (kind, matter) = of_driver(error, step);
+        let lost = !matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid);
+        let message = error.to_string();
+        return Error::new(kind, matter).with_source(Cause { message, lost });
+    };
+    let (code, fatal) = (answer.code(), is_fatal(answer.severity()));
+    let cause = Cause {
+        message: format!("SQLSTATE {code}: {}", answer.message()),
+        lost: fatal,
+    };
+    Error::new(kind_of(code, fatal, step), matter_of(code)).with_source(cause)
+}
+
+/// Whether the session ends with the answer.
+const fn is_fatal(severity: PgSeverity) -> bool {
+    matches!(severity, PgSeverity::Fatal | PgSeverity::Panic)
+}
+
+/// The kind of an answer.
+///
+/// An answer to a statement that commits by itself says that the transaction was undone, unless it
+/// also ends the session: then it may have come after the commit.
+fn kind_of(code: &str, fatal: bool, step: Step) -> ErrorKind {
+    if step == Step::Commit && (fatal || is_doubtful(code)) {
+        return ErrorKind::Ambiguous;
+    }
+    match code {
+        // What a caller cannot mend by waiting, before there is a store to wait for.
+        "28000" | "28P01" | "3D000" | "42501" if step == Step::Open => ErrorKind::Invalid,
+        "28000" | "28P01" | "3D000" | "42501" => ErrorKind::Unavailable,
+        "53100" | "53400" | "22003" => ErrorKind::Full,
+        "22021" | "22P05" => ErrorKind::Invalid,
+        // A plan or a statement that the session has lost, as behind some poolers.
+        "0A000" | "26000" | "42P05" => ErrorKind::Unavailable,
+        "2BP01" => ErrorKind::Incompatible,
+        "58P01" | "58P02" => ErrorKind::Corrupt,
+        _ => kind_of_class(code, step),
+    }
+}
+
+/// The kind of a class of answers: the first two characters of a code.
+fn kind_of_class(code: &str, step: Step) -> ErrorKind {
+    match code.get(..2) {
+        // Connection, transaction state, rollback, resources, object state, operator, system.
+        Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "72") => ErrorKind::Unavailable,
+        // Statements and rows are made here, so what does not fit them is what is stored: a table
+        // that is missing, a row that is there already.
+        Some("21" | "22" | "23" | "3F" | "42") => ErrorKind::Corrupt,
+        Some("54") => ErrorKind::Invalid,
+        _ if matches!(code, "XX001" | "XX002") => ErrorKind::Corrupt,
+        _ => unknown(step),
+    }
+}
+
+/// Whether an answer leaves it open what became of a commit.
+fn is_doubtful(code: &str) -> bool {
+    code == "40003" || code.starts_with("08")
+}
+
+const fn unknown(step: Step) -> ErrorKind {
+    match step {
+        Step::Open | Step::Connect | Step::Read => ErrorKind::Unavailable,
+        Step::Commit => ErrorKind::Ambiguous,
+    }
+}
+
+fn matter_of(code: &str) -> &'static str {
+    match code {
+        "28000" | "28P01" => {
+            "the server refuses the login: correct user and password in the URL, or pg_hba.conf"
+        }
+        "3D000" => "the database is not there: create it, or correct the URL",
+        "42501" => "the role may not do this: grant it the rights that the README lists",
+        "25006" => {
+            "the server or database is read-only: connect to the primary, or make it writable"
+        }
+        "53100" => "the disk of the server is full: make room",
+        "53300" => "the server has no connection left: lower pool_size, or raise max_connections",
+        "55P03" => "another session has locked what is needed; try again, or raise lock_timeout_ms",
+        "57014" => {
+            "the server ended the statement: raise statement_timeout_ms, or ask less at once"
+        }
+        "57P01" | "57P02" => "the server ended the session",
+        "57P03" => "the server is starting or stopping",
+        "0A000" | "26000" | "42P05" => {
+            "the session lost a prepared statement: connect directly, or let the pooler keep \
+             sessions"
+        }
+        "2BP01" => "something that is not ours depends on a table: drop it, or use another schema",
+        "XX001" | "XX002" => "the database is damaged: restore it from a copy",
+        _ if matches!(code.get(..2), Some("21" | "22" | "23" | "3F" | "42")) => {
+            "the tables are not as this program made them: restore them from a copy"
+        }
+        _ => "the server failed",
+    }
+}
+
+/// The kind of an error that the driver found, and what is the matter.
+fn of_driver(error: &sqlx::Error, step: Step) -> (ErrorKind, &'static str) {
+    use sqlx::Error as Driver;
+    match error {
+        // A certificate that is refused comes as data that is not valid.
+        Driver::Io(io) if step == Step::Open && io.kind() == io::ErrorKind::InvalidData => {
+            (ErrorKind::Invalid, NOT_ENCRYPTED)
+        }
+        Driver::Tls(_) if step == Step::Open => (ErrorKind::Invalid, NOT_ENCRYPTED),
+        Driver::Io(_) if matches!(step, Step::Open | Step::Connect) => {
+            (ErrorKind::Unavailable, "the server cannot be reached")
+        }
+        Driver::Configuration(_) if step == Step::Open => (
+            ErrorKind::Invalid,
+            "the settings of the connection are wrong",
+        ),
+        Driver::Encode(_) | Driver::InvalidArgument(_) => {
+            (ErrorKind::Invalid, "a value cannot be sent to the server")
+        }
+        Driver::ColumnDecode { .. }
+        | Driver::Decode(_)
+        | Driver::ColumnNotFound(_)
+        | Driver::ColumnIndexOutOfBounds { .. }
+        | Driver::RowNotFound
+            if step != Step::Commit =>
+        {
+            (ErrorKind::Corrupt, "the row cannot be read")
+        }
+        _ => (unknown(step), "the connection to the server broke"),
+    }
+}
+
+const NOT_ENCRYPTED: &str = "the connection cannot be encrypted: correct sslmode, sslrootcert, \
+                             sslcert and sslkey, or the server";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ErrorKind::{Ambiguous, Corrupt, Full, Incompatible, Invalid, Unavailable};
+
+    /// A code, whether it ends the session, and its kind while opening, while connecting later,
+    /// while reading, and for a statement that commits.
+    const KINDS: [(&str, bool, [ErrorKind; 4]); 40] = [
+        (
+            "08006",
+            true,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        (
+            "08P01",
+            false,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("0A000", false, [Unavailable; 4]),
+        ("21000", false, [Corrupt; 4]),
+        ("22003", false, [Full; 4]),
+        ("22021", false, [Invalid; 4]),
+        ("22P02", false, [Corrupt; 4]),
+        ("23502", false, [Corrupt; 4]),
+        ("23505", false, [Corrupt; 4]),
+        ("23514", false, [Corrupt; 4]),
+        ("25006", false, [Unavailable; 4]),
+        ("25P02", false, [Unavailable; 4]),
+        (
+            "25P03",
+            true,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("26000", false, [Unavailable; 4]),
+        (
+            "28000",
+            true,
+            [Invalid, Unavailable, Unavailable, Ambiguous],
+        ),
+        (
+            "28P01",
+            true,
+            [Invalid, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("2BP01", false, [Incompatible; 4]),
+        (
+            "3D000",
+            true,
+            [Invalid, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("3F000", false, [Corrupt; 4]),
+        ("40001", false, [Unavailable; 4]),
+        (
+            "40003",
+            false,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("40P01", false, [Unavailable; 4]),
+        (
+            "42501",
+            false,
+            [Invalid, Unavailable, Unavailable, Unavailable],
+        ),
+        ("42703", false, [Corrupt; 4]),
+        ("42P01", false, [Corrupt; 4]),
+        ("42P05", false, [Unavailable; 4]),
+        ("53100", false, [Full; 4]),
+        ("53200", false, [Unavailable; 4]),
+        (
+            "53300",
+            true,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("53400", false, [Full; 4]),
+        ("54000", false, [Invalid; 4]),
+        ("55P03", false, [Unavailable; 4]),
+        ("57014", false, [Unavailable; 4]),
+        (
+            "57P01",
+            true,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        (
+            "57P02",
+            true,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        (
+            "57P03",
+            true,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("58030", false, [Unavailable; 4]),
+        (
+            "XX000",
+            false,
+            [Unavailable, Unavailable, Unavailable, Ambiguous],
+        ),
+        ("XX001", false, [Corrupt; 4]),
+        ("XX002", false, [Corrupt; 4]),
+    ];
+
+    const STEPS: [Step; 4] = [Step::Open, Step::Connect, Step::Read, Step::Commit];
+
+    #[test]
+    fn each_code_has_its_kind_by_step() {
+        for (code, fatal, kinds) in KINDS {
+            assert_eq!(
+                STEPS.map(|step| kind_of(code, fatal, step)),
+                kinds,
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_code_that_is_not_known_leaves_a_commit_in_doubt() {
+        for code in ["", "9", "ZZ999", "P0001", "F0000"] {
+            let kinds = STEPS.map(|step| kind_of(code, false, step));
+            assert_eq!(
+                kinds,
+                [Unavailable, Unavailable, Unavailable, Ambiguous],
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_leaves_only_a_commit_in_doubt() {
+        let broken = || sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into());
+        let errors = [opening(broken()), connecting(broken()), reading(broken())];
+        for error in errors {
+            assert_eq!(
+                (error.kind(), is_lost(&error)),
+                (Unavailable, true),
+                "{error:?}"
+            );
+        }
+        let error = committing(broken());
+        assert_eq!((error.kind(), is_lost(&error)), (Ambiguous, true));
+        let protocol = committing(sqlx::Error::Protocol("garbage".to_owned()));
+        assert_eq!((protocol.kind(), is_lost(&protocol)), (Ambiguous, true));
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_corrupt() {
+        let error = reading(sqlx::Error::ColumnNotFound("a".to_owned()));
+        assert_eq!((error.kind(), is_lost(&error)), (Corrupt, false));
+        assert_eq!(committing(sqlx::Error::RowNotFound).kind(), Ambiguous);
+    }
+
+    #[test]
+    fn what_cannot_be_encrypted_is_invalid_at_the_start_alone() {
+        let errors = || {
+            let certificate = sqlx::Error::Io(io::ErrorKind::InvalidData.into());
+            [
+                certificate,
+                sqlx::Error::Tls("the server does not encrypt".into()),
+            ]
+        };
+        assert_eq!(errors().map(|error| opening(error).kind()), [Invalid; 2]);
+        assert_eq!(
+            errors().map(|error| connecting(error).kind()),
+            [Unavailable; 2]
+        );
+    }
+}

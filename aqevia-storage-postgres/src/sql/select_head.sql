@@ -1,0 +1,3 @@
+SELECT head
+FROM worlds
+WHERE world_id = $1

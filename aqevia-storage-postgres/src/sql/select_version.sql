@@ -1,0 +1,2 @@
+SELECT application, version
+FROM schema_meta
