@@ -284,7 +284,7 @@ pub fn unknown_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<St
     names
         .into_iter()
         .filter(|name| name.starts_with("AQEVIA_") || name.starts_with("PERSIST_"))
-        .filter(|name| !VARIABLES.contains(name))
+        .filter(|name| !VARIABLES.contains(name) && !name.starts_with(TESTS))
         .map(|name| match nearest(name) {
             Some(nearest) => {
                 format!("environment variable {name} is not known; is {nearest} meant?")
@@ -293,6 +293,9 @@ pub fn unknown_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<St
         })
         .collect()
 }
+
+/// Variables of our tests begin with this.
+const TESTS: &str = "AQEVIA_TEST_";
 
 fn nearest(name: &str) -> Option<&'static str> {
     VARIABLES

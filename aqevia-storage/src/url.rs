@@ -109,16 +109,26 @@ impl FromStr for StoreUrl {
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let location = match &self.location {
-            Location::Path(path) | Location::Encoded(path) => path,
-        };
-        match location.rsplit_once('@') {
-            Some((_, host)) if location.starts_with("//") => {
-                write!(f, "{}://…@{host}", self.scheme)
-            }
-            _ => write!(f, "{}:{location}", self.scheme),
+        let scheme = &self.scheme;
+        match &self.location {
+            Location::Path(path) => write!(f, "{scheme}:{path}"),
+            Location::Encoded(text) => match split_secret(text) {
+                Some((slashes, rest)) => write!(f, "{scheme}:{slashes}…@{rest}"),
+                None => write!(f, "{scheme}:{text}"),
+            },
         }
     }
+}
+
+/// What stands around user name and password, if there may be some. A slip in a URL that names a
+/// server, such as missing slashes or an encoded `@`, does not show them either.
+fn split_secret(location: &str) -> Option<(&str, &str)> {
+    let (before, rest) = location
+        .rsplit_once('@')
+        .or_else(|| location.rsplit_once("%40"))?;
+    let names_server = before.starts_with("//") && !before.starts_with("///");
+    let slashes = if names_server { "//" } else { "" };
+    (names_server || before.contains(':')).then_some((slashes, rest))
 }
 
 impl fmt::Debug for StoreUrl {
@@ -233,6 +243,18 @@ mod tests {
         let url = url("postgres://me:secret@host/db?password=secret");
         assert_eq!(url.to_string(), "postgres://…@host/db");
         assert!(!format!("{url:?}").contains("secret"));
+        for (text, shown) in [
+            ("postgres:me:secret@host/db", "postgres:…@host/db"),
+            ("postgres://me:secret%40host/db", "postgres://…@host/db"),
+            ("postgres://me:sec@ret@host/db", "postgres://…@host/db"),
+            (
+                "sqlite:///home/me@here/a.sqlite",
+                "sqlite:///home/me@here/a.sqlite",
+            ),
+            ("sqlite:me@here.sqlite", "sqlite:me@here.sqlite"),
+        ] {
+            assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), shown);
+        }
     }
 
     #[test]

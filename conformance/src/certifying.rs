@@ -151,16 +151,13 @@ fn progress_bar(steps: u64) -> ProgressBar {
 }
 
 fn write(certificate: &Certificate, folder: &Path) -> Result<(), String> {
-    let json = serde_json::to_string_pretty(certificate).map_err(|error| error.to_string())?;
-    let page = certificate.to_markdown();
-    let files = [("md", &page), ("json", &(json + "\n"))];
-    for (extension, text) in files {
-        let file = folder.join(&certificate.store).with_extension(extension);
-        fs::write(&file, text).map_err(|error| format!("write {}: {error}", file.display()))?;
+    let written = certificate.write_to(folder);
+    let files = written.map_err(|error| format!("write to {}: {error}", folder.display()))?;
+    for file in files {
         say(&format!("wrote {}", file.display()));
     }
     // Nobody is left to read it when standard output is closed.
-    let _ = stdout().write_all(page.as_bytes());
+    let _ = stdout().write_all(certificate.to_markdown().as_bytes());
     Ok(())
 }
 

@@ -27,4 +27,30 @@ mod store;
 #[path = "redb/write.rs"]
 mod write;
 
-conformance::conformance_suite!(harness::RedbHarness);
+use std::path::PathBuf;
+
+use conformance::certificate::{Plan, certify};
+use conformance::process::Launcher;
+use harness::RedbHarness;
+
+conformance::conformance_suite!(RedbHarness);
+
+/// Writes the certificate: a short one, or the long one into the folder of `AQEVIA_CERTIFICATES`.
+#[test]
+fn certificate() {
+    let asked = std::env::var_os("AQEVIA_CERTIFICATES").map(PathBuf::from);
+    let plan = Plan {
+        store: "redb".to_owned(),
+        launcher: Launcher::of_test(concat!(module_path!(), "::child")),
+        kills: if asked.is_some() { 500 } else { 5 },
+        histories: if asked.is_some() { 512 } else { 8 },
+        seed: 1,
+        own: Vec::new(),
+    };
+    let certificate = certify::<RedbHarness>(&plan, &mut |_| {});
+    assert!(certificate.holds(), "{}", certificate.to_markdown());
+    let own = tempfile::tempdir().unwrap();
+    let folder = asked.unwrap_or_else(|| own.path().to_owned());
+    let [page, _] = certificate.write_to(&folder).unwrap();
+    assert!(page.ends_with("redb.md"));
+}

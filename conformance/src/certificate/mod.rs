@@ -4,6 +4,8 @@ mod markdown;
 mod measure;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use aqevia_storage::{Durability, SchemaPolicy, StoreInfo};
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,23 @@ impl Certificate {
     #[must_use]
     pub fn to_markdown(&self) -> String {
         markdown::render(self)
+    }
+
+    /// Writes the certificate as `STORE.md` and `STORE.json` into a folder, which is made if it is
+    /// not there. Returns the paths of both.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write_to(&self, folder: &Path) -> io::Result<[PathBuf; 2]> {
+        fs::create_dir_all(folder)?;
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        let texts = [("md", self.to_markdown()), ("json", json)];
+        let files = texts.map(|(extension, text)| {
+            let file = folder.join(format!("{}.{extension}", self.store));
+            fs::write(&file, text).map(|()| file)
+        });
+        let [page, json] = files;
+        Ok([page?, json?])
     }
 }
 
