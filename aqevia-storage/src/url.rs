@@ -1,5 +1,6 @@
 //! The URL of a store: a scheme, a location, parameters.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -95,6 +96,12 @@ impl FromStr for StoreUrl {
             location: Location::Encoded(location.to_owned()),
             parameters: BTreeMap::new(),
         };
+        if server_of(location).is_some() && !location.contains('@') && query.contains('@') {
+            return Err(Error::invalid(format!(
+                "store URL {url}: an `@` follows the `?`; write `?` in a password as %3F, and `@` \
+                 in a parameter as %40"
+            )));
+        }
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let doing = format!("store URL {url}: parameter {name:?}");
@@ -112,24 +119,48 @@ impl fmt::Display for StoreUrl {
         let scheme = &self.scheme;
         match &self.location {
             Location::Path(path) => write!(f, "{scheme}:{path}"),
-            Location::Encoded(text) => match split_secret(text) {
-                Some((slashes, rest)) => write!(f, "{scheme}:{slashes}…@{rest}"),
-                None => write!(f, "{scheme}:{text}"),
-            },
+            Location::Encoded(text) => write!(f, "{scheme}:{}", shown(text)),
         }
     }
 }
 
-/// What stands around user name and password, if there may be some. A slip in a URL that names a
-/// server, such as missing slashes or an encoded `@`, does not show them either.
-fn split_secret(location: &str) -> Option<(&str, &str)> {
-    let (before, rest) = location
-        .rsplit_once('@')
-        .or_else(|| location.rsplit_once("%40"))?;
-    let names_server = before.starts_with("//") && !before.starts_with("///");
-    let slashes = if names_server { "//" } else { "" };
-    (names_server || before.contains(':')).then_some((slashes, rest))
+/// What of a location is shown: all of it, unless user name and password may be in it. A slip in a
+/// URL that names a server does not show them either: no slashes, no `@` or an encoded one, or a `?`
+/// in the password, which ends the location.
+fn shown(location: &str) -> Cow<'_, str> {
+    let server = server_of(location);
+    let end = location.rfind('@').map(|at| at + 1);
+    let before = location.get(..end.unwrap_or(location.len()));
+    let may_be_secret = match server {
+        Some(server) => end.is_some() || !has_port_alone(server),
+        None => before.is_some_and(|before| before.contains(':') && before != MEMORY),
+    };
+    if !may_be_secret {
+        return Cow::Borrowed(location);
+    }
+    let slashes = if server.is_some() { "//" } else { "" };
+    let host = end.and_then(|end| location.get(end..));
+    match host.filter(|host| !host.contains("%40")) {
+        Some(host) => Cow::Owned(format!("{slashes}…@{host}")),
+        None => Cow::Owned(format!("{slashes}…")),
+    }
 }
+
+/// User, password, host and port of a location that names a server.
+fn server_of(location: &str) -> Option<&str> {
+    let server = location.strip_prefix("//")?;
+    let (server, _) = server.split_once('/').unwrap_or((server, ""));
+    Some(server).filter(|server| !server.is_empty())
+}
+
+/// Whether what follows the colon of a host is a port, and so no password.
+fn has_port_alone(server: &str) -> bool {
+    let port = server.split_once(':').map_or("0", |(_, port)| port);
+    port.parse::<u16>().is_ok()
+}
+
+/// The location of an SQLite database in memory, which is no user name.
+const MEMORY: &str = ":memory:";
 
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,8 +276,13 @@ mod tests {
         assert!(!format!("{url:?}").contains("secret"));
         for (text, shown) in [
             ("postgres:me:secret@host/db", "postgres:…@host/db"),
-            ("postgres://me:secret%40host/db", "postgres://…@host/db"),
+            ("postgres://me:secret%40host/db", "postgres://…"),
             ("postgres://me:sec@ret@host/db", "postgres://…@host/db"),
+            ("postgres://me:secret/db", "postgres://…"),
+            ("postgres://host:5432/db", "postgres://host:5432/db"),
+            ("postgres://host/db?a=b", "postgres://host/db"),
+            ("postgress:me:secret%2540host", "postgress:…"),
+            ("sqlite::memory:", "sqlite::memory:"),
             (
                 "sqlite:///home/me@here/a.sqlite",
                 "sqlite:///home/me@here/a.sqlite",
@@ -254,6 +290,17 @@ mod tests {
             ("sqlite:me@here.sqlite", "sqlite:me@here.sqlite"),
         ] {
             assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), shown);
+        }
+        for text in [
+            "postgres://me:sec?ret@host/db",
+            "postgres://me:sec?ret=%ff@host/db",
+            "postgres://me:sec?ret=1&ret=2@host/db",
+        ] {
+            let error = text.parse::<StoreUrl>().unwrap_err().to_string();
+            assert!(
+                error.starts_with("store URL postgres://…: an `@`"),
+                "{error}"
+            );
         }
     }
 

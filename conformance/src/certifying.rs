@@ -26,18 +26,35 @@ pub(crate) struct Certify {
     /// the server of `AQEVIA_TEST_POSTGRES_URL` or one in a container
     url: String,
     /// The folder of the certificate, which is two files: NAME.md and NAME.json
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/certificates"))]
+    #[arg(long, value_name = "DIR", default_value = KEPT)]
     out: PathBuf,
     /// Kills of the crash sweep, at least
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, value_name = "N", default_value_t = KILLS)]
     kills: u64,
     /// Generated histories
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = HISTORIES)]
     histories: u32,
     /// The seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
+
+impl Certify {
+    /// A short run does not take the place of a certificate that is kept.
+    fn check(&self) -> Result<(), String> {
+        let short = self.kills < KILLS || self.histories < HISTORIES;
+        match short && self.out == Path::new(KEPT) {
+            true => Err(format!(
+                "fewer than {KILLS} kills or {HISTORIES} histories are no certificate: give --out"
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/certificates");
+const KILLS: u64 = 500;
+const HISTORIES: u32 = 512;
 
 /// What a child process finds in its arguments, before the scheme of its engine.
 const CHILD: &str = "child";
@@ -77,8 +94,7 @@ fn run(arguments: &Certify) -> Result<Certificate, String> {
         .url
         .parse()
         .map_err(|error: Error| error.to_string())?;
-    fs::create_dir_all(&arguments.out)
-        .map_err(|error| format!("make {}: {error}", arguments.out.display()))?;
+    arguments.check()?;
     let certificate = match url.scheme() {
         "memory" => certified::<MemoryHarness>(arguments, "memory", Vec::new()),
         "sqlite" => {

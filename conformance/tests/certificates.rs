@@ -41,6 +41,36 @@ fn each_is_of_the_present_suite() {
 }
 
 #[test]
+fn each_has_all_checks() {
+    let plain = ["generated histories", "equivalence", "faults", "figures"];
+    let kills = ["crash sweep", "start-up storm", "no room"];
+    let postgres = [
+        "line: cut before each message",
+        "line: cut after each message",
+        "line: replies lost from each message on",
+        "line: hangs at each message",
+        "line: each message late",
+        "server: killed and restarted",
+        "server: paused",
+        "server: cut off from its network",
+        "server: no room",
+    ];
+    for store in STORES {
+        let (certificate, _) = kept(store);
+        let shared: &[&str] = if certificate.shared { &["zombie"] } else { &[] };
+        let expected = match store {
+            "memory" => plain.to_vec(),
+            "postgres" => [&plain[..], &kills, shared, &postgres].concat(),
+            _ => [&plain[..], &kills, shared].concat(),
+        };
+        for check in expected {
+            let found = certificate.checks.iter().any(|found| found.name == check);
+            assert!(found, "the certificate of {store} lacks {check:?}");
+        }
+    }
+}
+
+#[test]
 fn each_holds() {
     for store in STORES {
         let (certificate, _) = kept(store);

@@ -17,7 +17,7 @@ use crate::{
 /// Tells the claims of a controller apart, also those of one world.
 pub(super) type LaneId = u64;
 
-/// How long a part waits before it is tried again: doubled each time, up to the longest.
+/// How long a part waits at most before it is tried again: doubled each time, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
@@ -206,7 +206,7 @@ impl Lane {
             }
             Err(error) if error.kind().is_retryable() => {
                 in_flight.in_doubt |= error.kind() == ErrorKind::Ambiguous;
-                let delay = retry_delay(in_flight.attempts);
+                let delay = retry_delay(in_flight.attempts, &in_flight.part.link());
                 in_flight.retry_at = Some(now + delay);
                 if in_flight.last_error.is_none() {
                     tracing::warn!(
@@ -322,7 +322,27 @@ fn unpersisted(in_flight: Option<&InFlight>, waiting: &VecDeque<Group>) -> Unper
     left
 }
 
-fn retry_delay(attempts: u32) -> Duration {
+/// Between half of the longest wait of this attempt and all of it. How much follows from the part,
+/// so that engines that lost one store together do not come back to it in step.
+fn retry_delay(attempts: u32, link: &Link) -> Duration {
     let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
-    RETRY_FIRST.saturating_mul(doubled).min(RETRY_LONGEST)
+    let longest = RETRY_FIRST.saturating_mul(doubled).min(RETRY_LONGEST);
+    let byte = link.0.get(attempts as usize % link.0.len());
+    let share = byte.copied().unwrap_or(u8::MAX);
+    longest * (255 + u32::from(share)) / 510
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_waits_longer_each_time_and_not_as_long_as_another() {
+        let [one, other] = [Link([0; 32]), Link([255; 32])];
+        let millis = |link| [1, 2, 3].map(|attempts| retry_delay(attempts, link).as_millis());
+        assert_eq!(millis(&one), [25, 50, 100]);
+        assert_eq!(millis(&other), [50, 100, 200]);
+        assert_eq!(retry_delay(20, &one), RETRY_LONGEST / 2);
+        assert_eq!(retry_delay(20, &other), RETRY_LONGEST);
+    }
 }

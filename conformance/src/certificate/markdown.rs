@@ -25,15 +25,21 @@ fn write(certificate: &Certificate, page: &mut String) -> std::fmt::Result {
         "{verdict} Written by `conformance certify`; the JSON beside it is the same.\n"
     )?;
     writeln!(page, "| | |\n| --- | --- |")?;
-    let capabilities = format!(
-        "durability {}, shared {}, snapshot {}",
-        certificate.durability, certificate.shared, certificate.snapshot
+    let checked = format!(
+        "shared {}, snapshot {}",
+        certificate.shared, certificate.snapshot
     );
+    let durability = match certificate.durability.as_str() {
+        "None" => "None".to_owned(),
+        "Process" => "Process: see the crash sweep".to_owned(),
+        more => format!("{more}; kills are checked, the loss of power is not"),
+    };
     for (name, value) in [
         ("engine", &certificate.engine),
         ("layout", &certificate.layout.to_string()),
         ("suite", &certificate.suite),
-        ("capabilities, declared and checked", &capabilities),
+        ("capabilities, declared and checked both ways", &checked),
+        ("durability, declared", &durability),
         ("clauses", &clauses(certificate)),
     ] {
         writeln!(page, "| {name} | {value} |")?;
