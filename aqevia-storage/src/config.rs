@@ -237,7 +237,7 @@ fn set<T>(setting: &mut T, value: Option<T>) {
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: [&str; 21] = [
     "AQEVIA_ACQUIRE_TIMEOUT_MS",
     "AQEVIA_BUSY_TIMEOUT_MS",
     "AQEVIA_CONNECTION_LIFETIME_MS",
@@ -246,6 +246,7 @@ const VARIABLES: [&str; 20] = [
     "AQEVIA_POSTGRES_APPLICATION_NAME",
     "AQEVIA_POSTGRES_IDLE_IN_TRANSACTION_TIMEOUT_MS",
     "AQEVIA_POSTGRES_LOCK_TIMEOUT_MS",
+    "AQEVIA_POSTGRES_REPLY_TIMEOUT_MS",
     "AQEVIA_POSTGRES_SCHEMA",
     "AQEVIA_POSTGRES_STATEMENT_TIMEOUT_MS",
     "AQEVIA_SCHEMA_POLICY",
@@ -265,13 +266,14 @@ const ENCRYPTION_KEY_FILE: &str = "AQEVIA_ENCRYPTION_KEY_FILE";
 /// The variables that stand for parameters of a URL of these schemes which the URL does not give.
 /// What they may say is for the backend to check, but for durations.
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
-const POSTGRES_PARAMETERS: [(&str, &str); 5] = [
+const POSTGRES_PARAMETERS: [(&str, &str); 6] = [
     ("AQEVIA_POSTGRES_APPLICATION_NAME", "application_name"),
     (
         "AQEVIA_POSTGRES_IDLE_IN_TRANSACTION_TIMEOUT_MS",
         "idle_in_transaction_timeout_ms",
     ),
     ("AQEVIA_POSTGRES_LOCK_TIMEOUT_MS", "lock_timeout_ms"),
+    ("AQEVIA_POSTGRES_REPLY_TIMEOUT_MS", "reply_timeout_ms"),
     ("AQEVIA_POSTGRES_SCHEMA", "schema"),
     (
         "AQEVIA_POSTGRES_STATEMENT_TIMEOUT_MS",
@@ -339,6 +341,12 @@ impl Variables {
             return self.add_parameters(url, &given)?.parse().map_err(doing);
         }
         let path = self.0.get("AQEVIA_SQLITE_PATH").map(String::as_str);
+        if path.is_some_and(|path| path.contains("://")) {
+            return Err(Error::invalid(
+                "environment variable AQEVIA_SQLITE_PATH: is a URL, not a path; set \
+                 AQEVIA_STORAGE_URL to it",
+            ));
+        }
         Ok(StoreUrl::from_path(
             "sqlite",
             path.unwrap_or("storage.sqlite"),
@@ -475,12 +483,14 @@ mod tests {
                 ("AQEVIA_POSTGRES_APPLICATION_NAME", "a & b"),
                 ("AQEVIA_POSTGRES_IDLE_IN_TRANSACTION_TIMEOUT_MS", "1"),
                 ("AQEVIA_POSTGRES_LOCK_TIMEOUT_MS", "2"),
+                ("AQEVIA_POSTGRES_REPLY_TIMEOUT_MS", "4"),
                 ("AQEVIA_POSTGRES_SCHEMA", "galaxy"),
                 ("AQEVIA_POSTGRES_STATEMENT_TIMEOUT_MS", "3"),
             ])
         };
         let plain = "a@b/c?application_name=a%20%26%20b&idle_in_transaction_timeout_ms=1\
-                     &lock_timeout_ms=2&schema=galaxy&statement_timeout_ms=3";
+                     &lock_timeout_ms=2&reply_timeout_ms=4&schema=galaxy\
+                     &statement_timeout_ms=3";
         for scheme in POSTGRES {
             let expected: StoreUrl = format!("{scheme}://{plain}").parse().unwrap();
             assert_eq!(vars(&format!("{scheme}://a@b/c")).unwrap().url, expected);

@@ -50,11 +50,13 @@ impl StoreUrl {
         &self.scheme
     }
 
-    /// The location as a path: without a leading `//`, percent-decoded.
+    /// The location: without a leading `//`, percent-decoded.
+    ///
+    /// It may hold a password: a backend takes it apart, and shows it to nobody.
     ///
     /// # Errors
     /// `Invalid` if what the encoding stands for is not UTF-8.
-    pub fn path(&self) -> Result<String> {
+    pub fn location(&self) -> Result<String> {
         match &self.location {
             Location::Path(path) => Ok(path.clone()),
             Location::Encoded(text) => {
@@ -62,6 +64,22 @@ impl StoreUrl {
                 decode(text).map_err(|error| error.context(format_args!("store URL {self}")))
             }
         }
+    }
+
+    /// The location as a path of a file or folder.
+    ///
+    /// # Errors
+    /// As [`StoreUrl::location`]; `Invalid` if it names the user of a server.
+    pub fn path(&self) -> Result<String> {
+        if let Location::Encoded(text) = &self.location
+            && server_of(text).is_some_and(|server| server.contains('@'))
+        {
+            return Err(Error::invalid(format!(
+                "store URL {self}: names a user and a server, and {} stores are files",
+                self.scheme
+            )));
+        }
+        self.location()
     }
 
     /// The parameters, to be taken one by one.
@@ -85,7 +103,9 @@ impl FromStr for StoreUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let Some((scheme, rest)) = text.split_once(':') else {
+        let split = text.split_once(':');
+        // What has no scheme may be anything, a password among it: it is not shown.
+        let Some((scheme, rest)) = split.filter(|(scheme, _)| is_scheme(scheme)) else {
             return Err(Error::invalid(
                 "store URL: has no scheme; write for example `sqlite:storage.sqlite`",
             ));
@@ -112,6 +132,12 @@ impl FromStr for StoreUrl {
         }
         Ok(url)
     }
+}
+
+/// Whether a text is what RFC 3986 calls a scheme.
+fn is_scheme(text: &str) -> bool {
+    let others = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(others)
 }
 
 impl fmt::Display for StoreUrl {
@@ -330,5 +356,10 @@ mod tests {
     fn a_parameter_twice_and_a_missing_scheme_are_errors() {
         assert!("sqlite:a?x=1&x=2".parse::<StoreUrl>().is_err());
         assert!("storage.sqlite".parse::<StoreUrl>().is_err());
+        let slip = "postgres//me:secret@host/db".parse::<StoreUrl>();
+        let error = slip.unwrap_err().to_string();
+        assert!(error.contains("has no scheme"), "{error}");
+        let error = url("sqlite://me:secret@host/db").path().unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

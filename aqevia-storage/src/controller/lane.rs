@@ -20,6 +20,8 @@ pub(super) type LaneId = u64;
 /// How long a part waits at most before it is tried again: doubled each time, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// How often an error that stays is logged.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// A world as the flush loop sees it.
 ///
@@ -44,7 +46,18 @@ struct InFlight {
     retry_at: Option<Instant>,
     /// Why it is to be tried again.
     last_error: Option<Error>,
+    /// When that was last logged.
+    said_at: Option<Instant>,
     in_doubt: bool,
+}
+
+impl InFlight {
+    /// Whether an error is to be logged: it is another than before, or a while has passed.
+    fn is_worth_saying(&self, error: &Error, now: Instant) -> bool {
+        let before = self.last_error.as_ref().map(ToString::to_string);
+        let again = self.said_at.is_none_or(|said| now >= said + SAY_AGAIN);
+        again || before != Some(error.to_string())
+    }
 }
 
 /// A group within a part: how many of its records, and who waits for them.
@@ -185,6 +198,7 @@ impl Lane {
             attempts: 0,
             retry_at: None,
             last_error: None,
+            said_at: None,
             in_doubt: false,
         }))
     }
@@ -208,12 +222,14 @@ impl Lane {
                 in_flight.in_doubt |= error.kind() == ErrorKind::Ambiguous;
                 let delay = retry_delay(in_flight.attempts, &in_flight.part.link());
                 in_flight.retry_at = Some(now + delay);
-                if in_flight.last_error.is_none() {
+                if in_flight.is_worth_saying(&error, now) {
                     tracing::warn!(
                         target: "aqevia_storage::controller",
                         %error,
+                        attempts = in_flight.attempts,
                         "a part is not persisted and is tried again until it is"
                     );
+                    in_flight.said_at = Some(now);
                 }
                 in_flight.last_error = Some(error);
                 self.in_flight = Some(in_flight);

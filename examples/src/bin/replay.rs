@@ -13,6 +13,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = options.check() {
+        say(&format!("--store: {error}"));
+        return ExitCode::from(WRONG_ARGUMENTS);
+    }
     log_to_stderr();
     match examples::replay::run(&options) {
         Ok(report) => match print(&report) {
@@ -26,6 +30,9 @@ fn main() -> ExitCode {
         Err(Halt::Stream(error) | Halt::Store(error)) => fail(&format!("{error:#}")),
     }
 }
+
+/// The exit code of `clap`, which would show the text of a URL that it refuses.
+const WRONG_ARGUMENTS: u8 = 2;
 
 /// Logs what `RUST_LOG` asks for, and warnings without it.
 fn log_to_stderr() {

@@ -30,7 +30,7 @@ pub struct Options {
     /// The store, as `sqlite:FILE`; without it, as `AQEVIA_STORAGE_URL` and `AQEVIA_SQLITE_PATH`
     /// say, else `sqlite:storage.sqlite`. The `PERSIST_` variables count in any case
     #[arg(long, value_name = "URL")]
-    pub store: Option<StoreUrl>,
+    pub store: Option<String>,
     /// Hand over turns without waiting for any; flush at the end and when the buffer is full
     #[arg(long)]
     pub fire_and_forget: bool,
@@ -47,7 +47,8 @@ pub struct Options {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 if the whole stream is stored and nothing differs; 1 if something differs or failed;
-2 if the arguments are wrong; 130 after SIGINT and 143 after SIGTERM, with whole turns stored.";
+2 if the arguments are wrong; 130 after SIGINT and 143 after SIGTERM, with whole turns stored, or 1
+if they could not be.";
 
 /// A number of turns a second, more than none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,9 +92,18 @@ impl Options {
     pub fn config(&self) -> aqevia::Result<StorageConfig> {
         let mut config = StorageConfig::from_env()?;
         if let Some(url) = &self.store {
-            config.url = url.clone();
+            config.url = url.parse()?;
         }
         Ok(config)
+    }
+
+    /// Refuses a store whose URL is not one, in words that do not show its password.
+    ///
+    /// # Errors
+    /// Those of the URL.
+    pub fn check(&self) -> aqevia::Result<()> {
+        let url = self.store.as_deref().map(str::parse::<StoreUrl>);
+        url.transpose().map(drop)
     }
 }
 

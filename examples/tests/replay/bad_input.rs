@@ -203,6 +203,18 @@ fn wrong_arguments_are_told_with_exit_code_2() -> Result<()> {
     ] {
         assert_eq!(folder.run(&arguments)?.code, Some(2), "{arguments:?}");
     }
+    for slip in [
+        "postgres//me:hunter2@host/db",
+        "postgres://me:hunter2@host/db?a=1&a=2",
+        "postgres://me:hunter2@host/db?schema=%ff",
+        "postgres://me:hunter2?x@host/db",
+        "sqlite://me:hunter2@host/db",
+        "postgress:me:hunter2@host/db",
+    ] {
+        let done = folder.run(&["--store", slip])?;
+        assert_ne!(done.code, Some(0), "{slip}");
+        assert!(!done.stderr.contains("hunter2"), "{done:?}");
+    }
     let done = folder.run(&["--store", "mysql:here"])?;
     assert_eq!(done.code, Some(1));
     assert!(
