@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use aqevia_storage::{Error, Result, step};
+use aqevia_storage::{Error, ErrorKind, Result, step};
 use sled::transaction::TransactionError;
 use sled::{Db, Transactional, Tree};
 
@@ -50,6 +50,11 @@ impl Failure {
             for_want_of_room: for_want_of_room(&error),
             error: committing(error),
         }
+    }
+
+    /// The error of what may be there or not.
+    pub(crate) fn in_doubt(&self) -> Error {
+        Error::new(ErrorKind::Ambiguous, self.error.to_string())
     }
 }
 
@@ -176,7 +181,8 @@ fn handle(path: &Path) -> Result<File> {
     file.map_err(|error| fault(path, error))
 }
 
-fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
+/// Does what may panic, as sled does.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| Failure {
         error: panicked(),
         for_want_of_room: false,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 
 use aqevia_storage::{Error, ErrorKind, Result, WorldId, step};
 
-use crate::engine::{Changes, Engine, Failure};
+use crate::engine::{Changes, Engine, Failure, caught};
 use crate::folder::Folder;
 use crate::{lock, room};
 
@@ -80,14 +80,20 @@ impl Shared {
         read: impl FnOnce(&Engine) -> Result<T>,
     ) -> Result<T> {
         self.read(|engine| {
-            if self.failures.load(Ordering::Acquire) != failures {
+            if self.failures() != failures {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
-                    "a write has failed since it was taken: take another",
+                    "a write has failed since it began, and what it has read may be gone: begin \
+                     another",
                 ));
             }
             read(engine)
         })
+    }
+
+    /// How often the store has failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
     }
 
     /// Refuses to write so many bytes of records where there may be no room for them.
@@ -123,7 +129,7 @@ impl Shared {
         // A commit is before or after this, and what comes after sees the hold.
         self.read(|_| {
             *self.held().entry(world.clone()).or_default() += 1;
-            Ok(self.failures.load(Ordering::Acquire))
+            Ok(self.failures())
         })
     }
 
@@ -141,7 +147,9 @@ impl Shared {
     pub(crate) fn fail(&self, failure: &Failure) {
         let mut gate = self.gate_alone();
         self.failures.fetch_add(1, Ordering::AcqRel);
-        *gate = Gate::Failed(failure.clone());
+        let before = mem::replace(&mut *gate, Gate::Failed(failure.clone()));
+        // sled that has panicked may do so again on its way out, and is closed all the same.
+        let _ = caught(|| drop(before));
     }
 
     /// Opens sled again if it failed for want of room, and so finds out what the disk has.
@@ -170,10 +178,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes sled, when the pages that are being read are.
+    /// Closes sled, when the pages that are being read are. Closing again does nothing.
     pub(crate) fn close(&self) -> Result<(), Failure> {
         match self.replace(Gate::Closed) {
-            Gate::Open(engine) => engine.sync(),
+            // It is dropped in there too, which may panic as well.
+            Gate::Open(engine) => caught(move || engine.sync()).flatten(),
             _ => Ok(()),
         }
     }
@@ -207,19 +216,19 @@ fn failed(failure: &Failure) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use aqevia_storage::Owner;
 
     use crate::stamp;
     use crate::world::World;
 
-    fn arda() -> WorldId {
+    pub(crate) fn arda() -> WorldId {
         WorldId::new("arda").unwrap()
     }
 
     /// A store with one world, which nobody has claimed.
-    fn shared(folder: &tempfile::TempDir) -> Shared {
+    pub(crate) fn shared(folder: &tempfile::TempDir) -> Shared {
         let folder = Folder::at(folder.path()).unwrap();
         stamp::begin(&folder).unwrap();
         let engine = Engine::create(&folder, 1).unwrap();
@@ -236,7 +245,7 @@ mod tests {
         shared
     }
 
-    fn failure(for_want_of_room: bool) -> Failure {
+    pub(crate) fn failure(for_want_of_room: bool) -> Failure {
         let error = Error::new(ErrorKind::Ambiguous, "on purpose");
         Failure {
             error,

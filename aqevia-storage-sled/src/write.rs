@@ -8,7 +8,7 @@ use aqevia_storage::{
 };
 
 use crate::codec::{Place, batch_key, log_key, state_key};
-use crate::engine::{Changes, Engine, Failure};
+use crate::engine::{Changes, Engine, Failure, caught};
 use crate::error::reading;
 use crate::row::{
     BatchRow, StateHead, batch_value, log_value, put_chunks, remove_chunks, state_value,
@@ -73,7 +73,9 @@ pub(crate) fn persist(shared: &Shared, parts: &[Arc<Part>]) -> Vec<Result<Receip
         return parts.iter().map(refuse).collect();
     }
     let mut results = Vec::with_capacity(parts.len());
-    let Err(failure) = transact(shared, parts, &mut results) else {
+    // A panic is a failure too: what was committed before it is in doubt, what was refused is not.
+    let transacted = caught(|| transact(shared, parts, &mut results));
+    let Err(failure) = transacted.flatten() else {
         return results;
     };
     let absent = give_up(shared, failure);
@@ -131,13 +133,9 @@ fn transact(
 fn give_up(shared: &Shared, failure: Failure) -> Result<Error> {
     shared.fail(&failure);
     step("store: failed");
-    let in_doubt = |error: Error| {
-        let matter = failure.error.to_string();
-        Error::new(ErrorKind::Ambiguous, matter).with_source(error)
-    };
     match shared.mend() {
         Ok(()) => Ok(Error::new(ErrorKind::Full, failure.error.to_string())),
-        Err(_) => Err(in_doubt(failure.error.clone())),
+        Err(_) => Err(failure.in_doubt().with_source(failure.error)),
     }
 }
 

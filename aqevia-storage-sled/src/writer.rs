@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
 use aqevia_storage::{
     Batch, Claim, Error, ErrorKind, Fingerprint, Owner, Receipt, Result, StatsCounter, WorldId,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::engine::caught;
 use crate::lock::Lock;
-use crate::pool::blocking;
 use crate::shared::Shared;
 use crate::write;
 
@@ -36,7 +36,8 @@ const COMMANDS_MAX: usize = 64;
 /// The one way to write. The thread ends, and lets go of the store, when this is dropped.
 pub(crate) struct Writer {
     commands: mpsc::Sender<Command>,
-    thread: Mutex<Option<JoinHandle<Result<()>>>>,
+    /// How the thread ends, until a `close` has told it.
+    end: Mutex<Option<oneshot::Receiver<Result<()>>>>,
     stats: Arc<StatsCounter>,
 }
 
@@ -46,16 +47,30 @@ impl Writer {
         let desk = Desk {
             shared,
             stats: Arc::clone(&stats),
-            lock,
+            _lock: lock,
         };
+        Self::at(desk, stats, |work| {
+            let builder = Builder::new().name("aqevia-sled-writer".to_owned());
+            builder.spawn(work).map(drop).map_err(no_thread)
+        })
+    }
+
+    /// Starts the work of a desk on a thread.
+    fn at(
+        desk: Desk,
+        stats: Arc<StatsCounter>,
+        spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> Result<()>,
+    ) -> Result<Self> {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
-        let thread = Builder::new()
-            .name("aqevia-sled-writer".to_owned())
-            .spawn(move || desk.run(received))
-            .map_err(no_thread)?;
+        let (ended, end) = oneshot::channel();
+        spawn(Box::new(move || {
+            let result = desk.run(received);
+            // A thread that panics drops the sender instead.
+            let _ = ended.send(result);
+        }))?;
         Ok(Self {
             commands,
-            thread: Mutex::new(Some(thread)),
+            end: Mutex::new(Some(end)),
             stats,
         })
     }
@@ -95,16 +110,16 @@ impl Writer {
 
     /// Ends the thread when it has done what it was asked before, and waits for it.
     pub(crate) async fn close(&self) -> Result<()> {
-        let mut thread = self.thread.lock().await;
-        if thread.is_none() {
-            return Ok(());
-        }
-        // It fails if the thread has ended by itself, which joining it tells.
-        let _ = self.commands.send(Command::Close).await;
-        let Some(thread) = thread.take() else {
+        let mut end = self.end.lock().await;
+        let Some(ended) = end.as_mut() else {
             return Ok(());
         };
-        blocking(|| thread.join().unwrap_or_else(|_| Err(panicked()))).await
+        // It fails if the thread was told before, or has ended by itself.
+        let _ = self.commands.send(Command::Close).await;
+        // If this is dropped meanwhile, the next who closes waits on.
+        let ended = ended.await.unwrap_or_else(|_| Err(panicked()));
+        *end = None;
+        ended
     }
 
     /// Sends a command and waits for its answer.
@@ -136,13 +151,12 @@ fn no_thread(error: std::io::Error) -> Error {
     .with_source(error)
 }
 
-/// What the thread has.
-///
-/// Order matters: dropped one after the other, the lock goes last.
+/// What the thread has. Whatever ends it, dropping this closes sled.
 struct Desk {
     shared: Arc<Shared>,
     stats: Arc<StatsCounter>,
-    lock: Lock,
+    /// Order matters: it goes after sled was closed, for only then may another open the store.
+    _lock: Lock,
 }
 
 impl Desk {
@@ -155,7 +169,7 @@ impl Desk {
                     schema,
                     reply,
                 } => {
-                    let _ = reply.send(write::claim(&self.shared, &world, &owner, schema));
+                    let _ = reply.send(self.claim(&world, &owner, schema));
                 }
                 Command::Persist { batch, reply } => {
                     let _ = reply.send(self.persist(&batch));
@@ -167,19 +181,43 @@ impl Desk {
         self.close()
     }
 
+    fn claim(&self, world: &WorldId, owner: &Owner, schema: Fingerprint) -> Result<Claim> {
+        let claim = self.guard(|| write::claim(&self.shared, world, owner, schema));
+        claim.flatten()
+    }
+
     fn persist(&self, batch: &Batch) -> Vec<Result<Receipt>> {
-        let results = write::persist(&self.shared, batch.parts());
+        let results = self.guard(|| write::persist(&self.shared, batch.parts()));
+        let results = results.unwrap_or_else(|error| {
+            let parts = batch.parts().iter();
+            parts.map(|part| Err(part.failed(error.clone()))).collect()
+        });
         self.stats.count_batch(batch, &results);
         results
     }
 
+    /// Does a command. If it panics the store fails, and what became of the command is in doubt.
+    fn guard<T>(&self, command: impl FnOnce() -> T) -> Result<T> {
+        caught(command).map_err(|failure| {
+            self.shared.fail(&failure);
+            failure.in_doubt().with_source(failure.error)
+        })
+    }
+
     fn close(self) -> Result<()> {
-        let closed = self.shared.close();
-        // Only now may another open the store.
-        drop(self.lock);
-        closed.map_err(|failure| {
+        self.shared.close().map_err(|failure| {
             let matter = "sled could not be closed in order; what was acknowledged is durable";
             Error::new(ErrorKind::Unavailable, matter).with_source(failure.error)
         })
     }
 }
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // Unless the thread is panicking, sled is closed already, and this does nothing.
+        let _ = self.shared.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;
