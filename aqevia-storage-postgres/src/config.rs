@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aqevia_storage::{Error, Parameters, PoolConfig, Result, StoreUrl};
+use aqevia_storage::{Error, Parameters, PoolConfig, Result, StorageConfig, StoreUrl};
 
 use crate::location::Location;
 
@@ -43,6 +43,9 @@ pub struct PostgresConfig {
     /// The connections. At most `size` read, at most [`PostgresConfig::POOL_SIZE_MAX`], and as many
     /// write.
     pub pool: PoolConfig,
+    /// How long the server may take to answer before the connection is given up: from 1 ms. Default
+    /// 60 s. A shorter time than the server's own timeouts leaves writes in doubt without need.
+    pub reply_timeout: Duration,
     /// When the server ends a statement. `None`: when the server, database or role says so.
     pub statement_timeout: Option<Duration>,
     /// How long a statement waits for what another session has locked. `None`: for
@@ -108,6 +111,8 @@ impl PostgresConfig {
         let mut parameters = url.parameters();
         config.pool.read_parameters(&mut parameters)?;
         config.read_text(&mut parameters)?;
+        let reply_timeout = parameters.take_ms("reply_timeout_ms")?;
+        config.reply_timeout = reply_timeout.unwrap_or(config.reply_timeout);
         config.statement_timeout = parameters.take_ms("statement_timeout_ms")?;
         config.lock_timeout = parameters.take_ms("lock_timeout_ms")?;
         config.idle_in_transaction_timeout =
@@ -130,6 +135,7 @@ impl PostgresConfig {
             schema: "aqevia".to_owned(),
             application_name: "aqevia-storage".to_owned(),
             pool: PoolConfig::default(),
+            reply_timeout: Duration::from_secs(60),
             statement_timeout: None,
             lock_timeout: None,
             idle_in_transaction_timeout: None,
@@ -173,7 +179,30 @@ impl PostgresConfig {
             return Err(refused(matter.to_owned()));
         }
         let pool = self.pool.check(Self::POOL_SIZE_MAX);
-        pool.map_err(|error| error.context(self))
+        let checked = pool.and_then(|()| self.check_durations());
+        checked.map_err(|error| error.context(self))
+    }
+
+    fn check_durations(&self) -> Result<()> {
+        let min = Duration::from_millis(1);
+        let none = Duration::ZERO;
+        let max = StorageConfig::DURATION_MAX;
+        let idle = self.idle_in_transaction_timeout;
+        for (name, duration, min) in [
+            ("reply_timeout", Some(self.reply_timeout), min),
+            ("statement_timeout", self.statement_timeout, none),
+            ("lock_timeout", self.lock_timeout, none),
+            ("idle_in_transaction_timeout", idle, none),
+            ("snapshot_age_max", Some(self.snapshot_age_max), none),
+        ] {
+            let wrong = duration.filter(|duration| !(min..=max).contains(duration));
+            if let Some(duration) = wrong {
+                let [ms, min, max] = [duration, min, max].map(|duration| duration.as_millis());
+                let matter = format!("setting {name} is {ms} ms, must be from {min} to {max} ms");
+                return Err(Error::invalid(matter));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Sessions: how one is opened, what it is set to, and which server it may be a session of.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fmt};
 
-use aqevia_storage::{Capabilities, Durability, Error, ErrorKind, Result};
+use aqevia_storage::{Capabilities, Durability, Error, ErrorKind, Result, StorageConfig};
 use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, PgConnection, Row};
 
@@ -25,6 +26,8 @@ pub(crate) enum Access {
 #[derive(Clone)]
 pub(crate) struct Connector {
     options: PgConnectOptions,
+    pub(crate) schema: Arc<str>,
+    pub(crate) reply_max: Duration,
     search_path: String,
     statement_timeout: Option<Duration>,
     lock_timeout: Duration,
@@ -44,14 +47,18 @@ impl Connector {
     /// `Invalid` if a variable of the environment would change them behind the configuration.
     pub(crate) fn new(config: &PostgresConfig) -> Result<Self> {
         check_environment(config, |name| env::var_os(name).is_some())?;
+        let twice = config.snapshot_age_max.saturating_mul(2);
         let idle = config.idle_in_transaction_timeout;
         Ok(Self {
             options: options(config),
+            schema: config.schema.as_str().into(),
+            reply_max: config.reply_timeout,
             // Order matters: tables are made in the first, and a temporary one hides none of ours.
             search_path: format!("\"{}\", pg_temp", config.schema),
             statement_timeout: config.statement_timeout,
             lock_timeout: config.lock_timeout.unwrap_or(config.pool.busy_timeout),
-            idle_in_transaction_timeout: idle.unwrap_or(2 * config.snapshot_age_max),
+            idle_in_transaction_timeout: idle
+                .unwrap_or_else(|| twice.min(StorageConfig::DURATION_MAX)),
         })
     }
 
@@ -64,12 +71,13 @@ impl Connector {
         Ok((connection, server))
     }
 
-    /// Opens a session.
-    pub(crate) async fn connect(&self, access: Access) -> Result<PgConnection> {
+    /// Opens a session, and tells of its server.
+    pub(crate) async fn connect(&self, access: Access) -> Result<(PgConnection, Server)> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
         let server = self.set_up(&mut connection, access).await;
-        server.map_err(connecting)?.check(access)?;
-        Ok(connection)
+        let server = server.map_err(connecting)?;
+        server.check(access)?;
+        Ok((connection, server))
     }
 
     async fn set_up(&self, session: &mut PgConnection, access: Access) -> sqlx::Result<Server> {
@@ -146,6 +154,7 @@ pub(crate) struct Server {
     fsync: bool,
     full_page_writes: bool,
     synchronous_commit: String,
+    names_standbys: bool,
 }
 
 impl Server {
@@ -159,6 +168,7 @@ impl Server {
             fsync: row.try_get("fsync")?,
             full_page_writes: row.try_get("full_page_writes")?,
             synchronous_commit: row.try_get("synchronous_commit")?,
+            names_standbys: row.try_get("names_standbys")?,
         })
     }
 
@@ -194,6 +204,11 @@ impl Server {
         format!("PostgreSQL {}", self.version)
     }
 
+    /// Whether a commit waits until a standby has it.
+    pub(crate) fn waits_for_standby(&self) -> bool {
+        self.names_standbys && !matches!(&*self.synchronous_commit, "off" | "local")
+    }
+
     /// What the settings of the server make of a commit.
     pub(crate) fn capabilities(&self) -> Capabilities {
         let durability = if !self.fsync {
@@ -225,6 +240,7 @@ mod tests {
             fsync: true,
             full_page_writes: true,
             synchronous_commit: "on".to_owned(),
+            names_standbys: false,
         }
     }
 
@@ -291,6 +307,24 @@ mod tests {
         assert_eq!(of(true, true, "off"), Durability::Process);
         assert_eq!(of(true, false, "on"), Durability::Process);
         assert_eq!(of(false, true, "on"), Durability::None);
+    }
+
+    #[test]
+    fn a_server_waits_for_the_standbys_it_names_unless_told_not_to() {
+        let waits = |names_standbys, synchronous_commit: &str| {
+            let synchronous_commit = synchronous_commit.to_owned();
+            let server = Server {
+                names_standbys,
+                synchronous_commit,
+                ..server()
+            };
+            server.waits_for_standby()
+        };
+        for setting in ["on", "remote_write", "remote_apply"] {
+            assert!(waits(true, setting), "{setting}");
+            assert!(!waits(false, setting), "{setting}");
+        }
+        assert!(!waits(true, "local") && !waits(true, "off"));
     }
 
     #[test]

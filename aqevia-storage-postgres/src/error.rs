@@ -12,6 +12,11 @@ pub(crate) fn opening(error: sqlx::Error) -> Error {
     translate(&error, Step::Open)
 }
 
+/// An error while the layout is looked at or made, up to its commit.
+pub(crate) fn settling(error: sqlx::Error) -> Error {
+    translate(&error, Step::Settle)
+}
+
 /// An error while connecting for any other call. Nothing has been sent yet.
 pub(crate) fn connecting(error: sqlx::Error) -> Error {
     translate(&error, Step::Connect)
@@ -27,15 +32,36 @@ pub(crate) fn committing(error: sqlx::Error) -> Error {
     translate(&error, Step::Commit)
 }
 
+/// The doubt about what was committed with a warning. The session goes on, but its end is harmless.
+pub(crate) fn warned(warning: &str) -> Error {
+    let cause = Cause {
+        message: format!("warning: {warning}"),
+        ..Cause::default()
+    };
+    Error::new(ErrorKind::Ambiguous, WARNED).with_source(cause)
+}
+
 /// Whether an error says that the session is gone, so that others may be gone with it.
 pub(crate) fn is_lost(error: &Error) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref());
-    cause.is_some_and(|cause: &Cause| cause.lost)
+    cause(error).is_some_and(|cause| cause.lost)
+}
+
+/// Whether an error of a statement for several worlds may be the fault of one of them.
+pub(crate) fn is_of_one(error: &Error) -> bool {
+    let of_tables = cause(error).is_some_and(|cause| cause.of_tables);
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) && !of_tables
+}
+
+fn cause(error: &Error) -> Option<&Cause> {
+    error.source().and_then(|source| source.downcast_ref())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// Opening the session of `init`, and setting it up.
     Open,
+    Settle,
+    /// Opening another session, and setting it up.
     Connect,
     Read,
     Commit,
@@ -43,10 +69,12 @@ enum Step {
 
 /// What is kept of a driver's error: no more than its message, for the details of an answer may
 /// hold a whole row.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cause {
     message: String,
     lost: bool,
+    /// Whether it is of what the tables are, and not of a row.
+    of_tables: bool,
 }
 
 impl fmt::Display for Cause {
@@ -64,14 +92,20 @@ fn translate(error: &sqlx::Error, step: Step) -> Error {
         let (kind, matter) = of_driver(error, step);
         let lost = !matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid);
         let message = error.to_string();
-        return Error::new(kind, matter).with_source(Cause { message, lost });
+        let cause = Cause {
+            message,
+            lost,
+            of_tables: false,
+        };
+        return Error::new(kind, matter).with_source(cause);
     };
     let (code, fatal) = (answer.code(), is_fatal(answer.severity()));
     let cause = Cause {
         message: format!("SQLSTATE {code}: {}", answer.message()),
         lost: fatal,
+        of_tables: matches!(code.get(..2), Some("3F" | "42")),
     };
-    Error::new(kind_of(code, fatal, step), matter_of(code)).with_source(cause)
+    Error::new(kind_of(code, fatal, step), matter_of(code, step)).with_source(cause)
 }
 
 /// Whether the session ends with the answer.
@@ -89,10 +123,13 @@ fn kind_of(code: &str, fatal: bool, step: Step) -> ErrorKind {
     }
     match code {
         // What a caller cannot mend by waiting, before there is a store to wait for.
-        "28000" | "28P01" | "3D000" | "42501" if step == Step::Open => ErrorKind::Invalid,
+        "28000" | "28P01" | "3D000" | "42501" if matches!(step, Step::Open | Step::Settle) => {
+            ErrorKind::Invalid
+        }
         "28000" | "28P01" | "3D000" | "42501" => ErrorKind::Unavailable,
         "53100" | "53400" | "22003" => ErrorKind::Full,
         "22021" | "22P05" => ErrorKind::Invalid,
+        "22023" if step != Step::Connect => ErrorKind::Invalid,
         // A plan or a statement that the session has lost, as behind some poolers.
         "0A000" | "26000" | "42P05" => ErrorKind::Unavailable,
         "2BP01" => ErrorKind::Incompatible,
@@ -106,9 +143,14 @@ fn kind_of_class(code: &str, step: Step) -> ErrorKind {
     match code.get(..2) {
         // Connection, transaction state, rollback, resources, object state, operator, system.
         Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "72") => ErrorKind::Unavailable,
-        // Statements and rows are made here, so what does not fit them is what is stored: a table
-        // that is missing, a row that is there already.
-        Some("21" | "22" | "23" | "3F" | "42") => ErrorKind::Corrupt,
+        Some("21" | "22" | "23" | "3F" | "42") => match step {
+            Step::Open => ErrorKind::Invalid,
+            // What is asked for next is not to blame.
+            Step::Connect => ErrorKind::Unavailable,
+            // Statements and rows are made here, so what does not fit them is what is stored: a
+            // table that is missing, a row that is there already.
+            Step::Settle | Step::Read | Step::Commit => ErrorKind::Corrupt,
+        },
         Some("54") => ErrorKind::Invalid,
         _ if matches!(code, "XX001" | "XX002") => ErrorKind::Corrupt,
         _ => unknown(step),
@@ -122,12 +164,12 @@ fn is_doubtful(code: &str) -> bool {
 
 const fn unknown(step: Step) -> ErrorKind {
     match step {
-        Step::Open | Step::Connect | Step::Read => ErrorKind::Unavailable,
+        Step::Open | Step::Settle | Step::Connect | Step::Read => ErrorKind::Unavailable,
         Step::Commit => ErrorKind::Ambiguous,
     }
 }
 
-fn matter_of(code: &str) -> &'static str {
+fn matter_of(code: &str, step: Step) -> &'static str {
     match code {
         "28000" | "28P01" => {
             "the server refuses the login: correct user and password in the URL, or pg_hba.conf"
@@ -151,10 +193,15 @@ fn matter_of(code: &str) -> &'static str {
         }
         "2BP01" => "something that is not ours depends on a table: drop it, or use another schema",
         "XX001" | "XX002" => "the database is damaged: restore it from a copy",
-        _ if matches!(code.get(..2), Some("21" | "22" | "23" | "3F" | "42")) => {
-            "the tables are not as this program made them: restore them from a copy"
+        "22023" => "the server refuses a value: correct the setting that it names",
+        _ if !matches!(code.get(..2), Some("21" | "22" | "23" | "3F" | "42")) => {
+            "the server failed"
         }
-        _ => "the server failed",
+        _ if matches!(step, Step::Open | Step::Connect) => {
+            "the server refuses to set up a session: correct the setting that it names, or connect \
+             directly"
+        }
+        _ => "the tables are not as this program made them: restore them from a copy",
     }
 }
 
@@ -168,8 +215,9 @@ fn of_driver(error: &sqlx::Error, step: Step) -> (ErrorKind, &'static str) {
         }
         Driver::Tls(_) if step == Step::Open => (ErrorKind::Invalid, NOT_ENCRYPTED),
         Driver::Io(_) if matches!(step, Step::Open | Step::Connect) => {
-            (ErrorKind::Unavailable, "the server cannot be reached")
+            (ErrorKind::Unavailable, NOT_REACHED)
         }
+        Driver::Io(io) if io.kind() == io::ErrorKind::TimedOut => (unknown(step), SILENT),
         Driver::Configuration(_) if step == Step::Open => (
             ErrorKind::Invalid,
             "the settings of the connection are wrong",
@@ -190,6 +238,16 @@ fn of_driver(error: &sqlx::Error, step: Step) -> (ErrorKind, &'static str) {
     }
 }
 
+const NOT_REACHED: &str = "the server cannot be reached: see that it runs and that host and port \
+                           are right";
+
+const SILENT: &str = "the server did not answer in time: see whether it is reachable and what holds it \
+                      up, or raise reply_timeout_ms";
+
+const WARNED: &str = "another session cancelled the wait for a standby, or the server warned of \
+                      something else, so that what it committed may be lost with it: try again, \
+                      and end sessions with pg_terminate_backend alone";
+
 const NOT_ENCRYPTED: &str = "the connection cannot be encrypted: correct sslmode, sslrootcert, \
                              sslcert and sslkey, or the server";
 
@@ -198,104 +256,201 @@ mod tests {
     use super::*;
     use ErrorKind::{Ambiguous, Corrupt, Full, Incompatible, Invalid, Unavailable};
 
-    /// A code, whether it ends the session, and its kind while opening, while connecting later,
-    /// while reading, and for a statement that commits.
-    const KINDS: [(&str, bool, [ErrorKind; 4]); 40] = [
+    /// A code, whether it ends the session, and its kind while opening, while settling the layout,
+    /// while connecting later, while reading, and for a statement that commits.
+    const KINDS: [(&str, bool, [ErrorKind; 5]); 41] = [
         (
             "08006",
             true,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
         (
             "08P01",
             false,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
-        ("0A000", false, [Unavailable; 4]),
-        ("21000", false, [Corrupt; 4]),
-        ("22003", false, [Full; 4]),
-        ("22021", false, [Invalid; 4]),
-        ("22P02", false, [Corrupt; 4]),
-        ("23502", false, [Corrupt; 4]),
-        ("23505", false, [Corrupt; 4]),
-        ("23514", false, [Corrupt; 4]),
-        ("25006", false, [Unavailable; 4]),
-        ("25P02", false, [Unavailable; 4]),
+        ("0A000", false, [Unavailable; 5]),
+        (
+            "21000",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        ("22003", false, [Full; 5]),
+        ("22021", false, [Invalid; 5]),
+        (
+            "22023",
+            false,
+            [Invalid, Invalid, Unavailable, Invalid, Invalid],
+        ),
+        (
+            "22P02",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        (
+            "23502",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        (
+            "23505",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        (
+            "23514",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        ("25006", false, [Unavailable; 5]),
+        ("25P02", false, [Unavailable; 5]),
         (
             "25P03",
             true,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
-        ("26000", false, [Unavailable; 4]),
+        ("26000", false, [Unavailable; 5]),
         (
             "28000",
             true,
-            [Invalid, Unavailable, Unavailable, Ambiguous],
+            [Invalid, Invalid, Unavailable, Unavailable, Ambiguous],
         ),
         (
             "28P01",
             true,
-            [Invalid, Unavailable, Unavailable, Ambiguous],
+            [Invalid, Invalid, Unavailable, Unavailable, Ambiguous],
         ),
-        ("2BP01", false, [Incompatible; 4]),
+        ("2BP01", false, [Incompatible; 5]),
         (
             "3D000",
             true,
-            [Invalid, Unavailable, Unavailable, Ambiguous],
+            [Invalid, Invalid, Unavailable, Unavailable, Ambiguous],
         ),
-        ("3F000", false, [Corrupt; 4]),
-        ("40001", false, [Unavailable; 4]),
+        (
+            "3F000",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        ("40001", false, [Unavailable; 5]),
         (
             "40003",
             false,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
-        ("40P01", false, [Unavailable; 4]),
+        ("40P01", false, [Unavailable; 5]),
         (
             "42501",
             false,
-            [Invalid, Unavailable, Unavailable, Unavailable],
+            [Invalid, Invalid, Unavailable, Unavailable, Unavailable],
         ),
-        ("42703", false, [Corrupt; 4]),
-        ("42P01", false, [Corrupt; 4]),
-        ("42P05", false, [Unavailable; 4]),
-        ("53100", false, [Full; 4]),
-        ("53200", false, [Unavailable; 4]),
+        (
+            "42703",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        (
+            "42P01",
+            false,
+            [Invalid, Corrupt, Unavailable, Corrupt, Corrupt],
+        ),
+        ("42P05", false, [Unavailable; 5]),
+        ("53100", false, [Full; 5]),
+        ("53200", false, [Unavailable; 5]),
         (
             "53300",
             true,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
-        ("53400", false, [Full; 4]),
-        ("54000", false, [Invalid; 4]),
-        ("55P03", false, [Unavailable; 4]),
-        ("57014", false, [Unavailable; 4]),
+        ("53400", false, [Full; 5]),
+        ("54000", false, [Invalid; 5]),
+        ("55P03", false, [Unavailable; 5]),
+        ("57014", false, [Unavailable; 5]),
         (
             "57P01",
             true,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
         (
             "57P02",
             true,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
         (
             "57P03",
             true,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
-        ("58030", false, [Unavailable; 4]),
+        ("58030", false, [Unavailable; 5]),
         (
             "XX000",
             false,
-            [Unavailable, Unavailable, Unavailable, Ambiguous],
+            [
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Ambiguous,
+            ],
         ),
-        ("XX001", false, [Corrupt; 4]),
-        ("XX002", false, [Corrupt; 4]),
+        ("XX001", false, [Corrupt; 5]),
+        ("XX002", false, [Corrupt; 5]),
     ];
 
-    const STEPS: [Step; 4] = [Step::Open, Step::Connect, Step::Read, Step::Commit];
+    const STEPS: [Step; 5] = [
+        Step::Open,
+        Step::Settle,
+        Step::Connect,
+        Step::Read,
+        Step::Commit,
+    ];
 
     #[test]
     fn each_code_has_its_kind_by_step() {
@@ -314,7 +469,13 @@ mod tests {
             let kinds = STEPS.map(|step| kind_of(code, false, step));
             assert_eq!(
                 kinds,
-                [Unavailable, Unavailable, Unavailable, Ambiguous],
+                [
+                    Unavailable,
+                    Unavailable,
+                    Unavailable,
+                    Unavailable,
+                    Ambiguous
+                ],
                 "{code}"
             );
         }
@@ -333,6 +494,12 @@ mod tests {
         }
         let error = committing(broken());
         assert_eq!((error.kind(), is_lost(&error)), (Ambiguous, true));
+        let silent = || sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+        let error = committing(silent());
+        assert_eq!((error.kind(), is_lost(&error)), (Ambiguous, true));
+        for error in [settling(silent()), reading(silent()), committing(silent())] {
+            assert!(error.to_string().contains("reply_timeout_ms"), "{error}");
+        }
         let protocol = committing(sqlx::Error::Protocol("garbage".to_owned()));
         assert_eq!((protocol.kind(), is_lost(&protocol)), (Ambiguous, true));
     }

@@ -3,7 +3,7 @@
 use aqevia_storage::{Error, ErrorKind, Result};
 use sqlx::PgConnection;
 
-use crate::error::opening;
+use crate::error::settling;
 use crate::layout::{APPLICATION, LAYOUT};
 
 /// What a schema holds.
@@ -30,17 +30,20 @@ pub(crate) async fn look(connection: &mut PgConnection, schema: &str) -> Result<
             .persistent(false)
     };
     let count = sqlx::query_scalar(include_str!("sql/select_schema.sql")).bind(schema);
-    let count: i64 = count.fetch_one(&mut *connection).await.map_err(opening)?;
+    let count: i64 = count.fetch_one(&mut *connection).await.map_err(settling)?;
     if count == 0 {
         return Ok(Found::NoSchema);
     }
     let tables = names(include_str!("sql/select_tables.sql"));
-    let tables = tables.fetch_all(&mut *connection).await.map_err(opening)?;
+    let tables = tables.fetch_all(&mut *connection).await.map_err(settling)?;
     if tables.is_empty() {
         return Ok(Found::Nothing);
     }
     let columns = names(include_str!("sql/select_columns.sql"));
-    let columns = columns.fetch_all(&mut *connection).await.map_err(opening)?;
+    let columns = columns
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(settling)?;
     if columns != ["application", "id", "version"] {
         return Err(foreign(schema, &tables));
     }
@@ -65,7 +68,7 @@ const TABLES: [&str; 4] = ["worlds", "world_records", "world_state", "world_batc
 /// The version that a store says it has.
 async fn version(connection: &mut PgConnection, schema: &str, tables: &[String]) -> Result<i32> {
     let stamp = sqlx::query_as(include_str!("sql/select_version.sql")).persistent(false);
-    let stamp: Option<(String, i32)> = stamp.fetch_optional(connection).await.map_err(opening)?;
+    let stamp: Option<(String, i32)> = stamp.fetch_optional(connection).await.map_err(settling)?;
     match stamp {
         Some((application, version)) if application == APPLICATION => Ok(version),
         Some(_) => Err(foreign(schema, tables)),

@@ -18,7 +18,7 @@ impl Location {
         if !url.to_string().starts_with(&format!("{scheme}://…@")) {
             return Err(Error::invalid(format!("store URL {scheme}: {FORM}")));
         }
-        let text = url.path()?;
+        let text = url.location()?;
         let refused = || Error::invalid(format!("store URL {url}: {FORM}"));
         Self::parse(&text).ok_or_else(refused)
     }

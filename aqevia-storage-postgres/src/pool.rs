@@ -8,8 +8,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::connect::{Access, Connector};
-use crate::error::is_lost;
+use crate::connect::{Access, Connector, Server};
+use crate::error::{is_lost, reading};
+use crate::reply::reply;
+use crate::store::Reading;
 
 /// Sessions for one kind of access. Clones share them.
 #[derive(Clone, Debug)]
@@ -28,8 +30,20 @@ struct Shared {
 #[derive(Debug)]
 struct Session {
     connection: PgConnection,
+    terms: Terms,
     opened_at: Instant,
     idle_since: Instant,
+}
+
+/// What holds for the statements of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Where the session finds its tables.
+    pub(crate) schema: Arc<str>,
+    /// How long the server may take to answer.
+    pub(crate) reply_max: Duration,
+    /// Whether commits wait until a standby has them, as the server was set when it was opened.
+    pub(crate) waits_for_standby: bool,
 }
 
 /// The right to use a session, and until when one may be waited for.
@@ -43,7 +57,10 @@ pub(crate) struct Permit {
 /// round trip, and not to ask costs the doubt about a write that the server never saw.
 const TRUSTED: Duration = Duration::from_millis(500);
 
-/// How long the server is given to hear that a session ends.
+/// How long it may take to say so. Nothing is lost by asking in another session instead.
+const PING_MAX: Duration = Duration::from_secs(5);
+
+/// How long the server is given to hear that sessions end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Pool {
@@ -110,32 +127,50 @@ impl Pool {
     }
 
     async fn session(&self) -> Result<Session> {
+        self.end_aged().await;
+        let ping_max = PING_MAX.min(self.0.connector.reply_max);
         while let Some(mut session) = self.idle(Vec::pop) {
-            if session.opened_at.elapsed() >= self.0.config.connection_lifetime {
-                end(session.connection).await;
-            } else if session.idle_since.elapsed() < TRUSTED
-                || session.connection.ping().await.is_ok()
-            {
+            if session.idle_since.elapsed() < TRUSTED {
                 return Ok(session);
             }
+            match timeout(ping_max, session.connection.ping()).await {
+                Ok(Ok(())) => return Ok(session),
+                Ok(Err(_)) => {}
+                // Who falls silent to one session answers none.
+                Err(_) => drop(self.idle(std::mem::take)),
+            }
         }
-        let connection = self.0.connector.connect(self.0.access).await?;
-        Ok(self.first(connection))
+        let (connection, server) = self.0.connector.connect(self.0.access).await?;
+        Ok(self.first(connection, &server))
     }
 
-    /// Keeps a session that was opened for `init`.
-    pub(crate) fn keep(&self, connection: PgConnection) {
-        let session = self.first(connection);
-        self.idle(|idle| idle.push(session));
-    }
-
-    fn first(&self, connection: PgConnection) -> Session {
+    fn first(&self, connection: PgConnection, server: &Server) -> Session {
+        let connector = &self.0.connector;
         let now = Instant::now();
         Session {
             connection,
+            terms: Terms {
+                schema: Arc::clone(&connector.schema),
+                reply_max: connector.reply_max,
+                waits_for_standby: server.waits_for_standby(),
+            },
             opened_at: now,
             idle_since: now,
         }
+    }
+
+    /// Keeps a session that was opened for `init`.
+    pub(crate) fn keep(&self, connection: PgConnection, server: &Server) {
+        let session = self.first(connection, server);
+        self.idle(|idle| idle.push(session));
+    }
+
+    /// Ends the sessions that are too old to be used again.
+    async fn end_aged(&self) {
+        let lifetime = self.0.config.connection_lifetime;
+        let aged = |session: &mut Session| session.opened_at.elapsed() >= lifetime;
+        let aged = self.idle(|idle| idle.extract_if(.., aged).collect());
+        end_all(aged).await;
     }
 
     /// Waits until no session is in use, and ends all. Those who wait for one get `Closed`.
@@ -144,9 +179,7 @@ impl Pool {
         // It fails if the pool is closed already.
         let _all = self.0.permits.acquire_many(all).await;
         self.0.permits.close();
-        for session in self.idle(std::mem::take) {
-            end(session.connection).await;
-        }
+        end_all(self.idle(std::mem::take)).await;
     }
 
     fn idle<T>(&self, with: impl FnOnce(&mut Vec<Session>) -> T) -> T {
@@ -157,6 +190,16 @@ impl Pool {
 /// Tells the server that a session ends. What comes of it does not matter.
 pub(crate) async fn end(connection: PgConnection) {
     let _ = timeout(GOODBYE, connection.close()).await;
+}
+
+/// The same for several. Those that the server does not hear of in time are cut off.
+async fn end_all(sessions: Vec<Session>) {
+    let end = async {
+        for session in sessions {
+            let _ = session.connection.close().await;
+        }
+    };
+    let _ = timeout(GOODBYE, end).await;
 }
 
 /// A session in use. Dropping it cuts the connection, and the server undoes what it had begun.
@@ -173,14 +216,30 @@ impl Lease {
         &mut self.session.connection
     }
 
+    /// What holds for its statements.
+    pub(crate) const fn terms(&self) -> &Terms {
+        &self.session.terms
+    }
+
+    /// Reads, as long as the server may take for it.
+    pub(crate) async fn read<T>(&mut self, page: Reading<T>) -> Result<T> {
+        let reply_max = self.terms().reply_max;
+        reply(reply_max, page(self.connection()), reading).await
+    }
+
     /// Gives the session back if it did what it was asked to; one that failed ends.
     ///
     /// When the connection broke, those that idle are most likely broken as well.
     pub(crate) async fn finish(mut self, failed: Option<&Error>) {
         let Some(error) = failed else {
             self.session.idle_since = Instant::now();
-            let Self { session, pool, .. } = self;
-            return pool.idle(|idle| idle.push(session));
+            let Self {
+                session,
+                pool,
+                _permit,
+            } = self;
+            pool.idle(|idle| idle.push(session));
+            return pool.end_aged().await;
         };
         if is_lost(error) {
             drop(self.pool.idle(std::mem::take));

@@ -9,22 +9,27 @@ use aqevia_storage::{
 };
 use async_trait::async_trait;
 use tokio::sync::{Mutex, oneshot};
-use tokio::task::spawn;
+use tokio::task::{JoinSet, spawn};
 use tokio::time::timeout;
 
 use crate::error::reading;
 use crate::pool::Lease;
 use crate::read;
+use crate::reply::reply;
 use crate::store::Reading;
 use crate::world::head;
 use crate::writer::finished;
 
 /// Begins the transaction of a snapshot.
 pub(crate) async fn begin(lease: &mut Lease, world: &WorldId) -> Result<()> {
-    let begin = sqlx::raw_sql(include_str!("sql/begin_snapshot.sql"));
-    begin.execute(lease.connection()).await.map_err(reading)?;
-    // Order matters: a transaction sees the store as of its first read.
-    head(lease.connection(), world).await.map(drop)
+    let reply_max = lease.terms().reply_max;
+    let begun = async {
+        let begin = sqlx::raw_sql(include_str!("sql/begin_snapshot.sql"));
+        begin.execute(lease.connection()).await.map_err(reading)?;
+        // Order matters: a transaction sees the store as of its first read.
+        head(lease.connection(), world).await.map(drop)
+    };
+    reply(reply_max, begun, reading).await
 }
 
 /// The snapshots that are there, so that closing the store ends them.
@@ -73,9 +78,11 @@ impl Snapshots {
     /// Takes all views away. It waits for the pages that are being read.
     pub(crate) async fn end(&self) {
         let views = lock(&self.views).take().unwrap_or_default();
+        let mut ending = JoinSet::new();
         for held in views.iter().filter_map(Weak::upgrade) {
-            take(&held).await;
+            ending.spawn(async move { take(&held).await });
         }
+        while ending.join_next().await.is_some() {}
     }
 }
 
@@ -116,7 +123,7 @@ impl Snapshot {
             let Some(mut lease) = view.take() else {
                 return Err(ended(age_max));
             };
-            let read = page(lease.connection()).await;
+            let read = lease.read(page).await;
             match &read {
                 Ok(_) => *view = Some(lease),
                 // The server has given up the transaction.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::PostgresConfig;
 use crate::connect::{Access, Connector, Server};
+use crate::error::is_lost;
 use crate::layout;
 use crate::pool::{Pool, end};
 use crate::snapshot::{Snapshot, Snapshots, begin};
@@ -45,13 +46,15 @@ impl Store {
             let connector = Connector::new(&config)?;
             let opened = timeout(config.pool.acquire_timeout, connector.open()).await;
             let (mut connection, server) = opened.map_err(|_| unanswered(&config))??;
-            let settled = layout::open(&mut connection, &config.schema, policy).await;
+            let settled = layout::open(&mut connection, &config, policy).await;
             if let Err(error) = settled {
-                end(connection).await;
+                if !is_lost(&error) {
+                    end(connection).await;
+                }
                 return Err(error);
             }
             let writers = Pool::new(&connector, Access::Write, &config.pool);
-            writers.keep(connection);
+            writers.keep(connection, &server);
             warn_of_durability(&server);
             Ok(Self {
                 snapshots: Snapshots::new(config.snapshot_age_max),
@@ -79,7 +82,7 @@ impl Store {
         let pool = self.readers.clone();
         let read = async move {
             let mut lease = pool.lease(permit).await?;
-            let read = page(lease.connection()).await;
+            let read = lease.read(page).await;
             lease.finish(read.as_ref().err()).await;
             read
         };
@@ -105,7 +108,7 @@ impl Store {
         self.snapshots.add(world, view, phase)
     }
 
-    /// Ends all work: who reads, and who writes.
+    /// Ends all work: who reads, and who writes. It waits for what is out, and that has its bounds.
     pub(crate) async fn close(&self) {
         self.snapshots.end().await;
         self.readers.close().await;

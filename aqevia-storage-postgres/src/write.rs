@@ -1,7 +1,7 @@
 //! Claiming worlds and persisting parts.
 
 use std::collections::BTreeMap;
-use std::slice;
+use std::convert::identity;
 use std::sync::Arc;
 
 use aqevia_storage::{
@@ -11,9 +11,12 @@ use aqevia_storage::{
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use crate::error::{committing, is_lost, reading};
+use crate::error::{committing, is_lost, is_of_one, reading, warned};
+use crate::notice;
 use crate::parts;
+use crate::pool::{Lease, Terms};
 use crate::read::get;
+use crate::reply::reply;
 use crate::standing::{Standing, decide};
 use crate::world::damaged;
 
@@ -22,24 +25,29 @@ const CLAIM_TRIES: u32 = 3;
 
 /// Claims a world (clauses P6, C10), in a statement that commits by itself.
 pub(crate) async fn claim(
-    connection: &mut PgConnection,
+    lease: &mut Lease,
     id: &WorldId,
     owner: &Owner,
     schema: Fingerprint,
 ) -> Result<Claim> {
+    let terms = lease.terms().clone();
     for _ in 0..CLAIM_TRIES {
         step("claim: received");
         let claim = sqlx::query(include_str!("sql/claim_world.sql"))
             .bind(id.as_str())
             .bind(owner.as_str())
             .bind(schema.0)
-            .bind(Link::ORIGIN.0);
-        let row = claim
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(committing)?;
+            .bind(Link::ORIGIN.0)
+            .bind(&*terms.schema);
+        let (row, doubt) = commit(&terms, claim.fetch_optional(lease.connection())).await?;
         step("claim: committed");
+        if let Some(doubt) = doubt {
+            return Err(doubt);
+        }
         if let Some(row) = row {
+            if get::<i64>(&row, 0)? == ELSEWHERE {
+                return Err(elsewhere(&terms));
+            }
             return claimed(&row).map_err(|error| damaged(id.as_str(), &error));
         }
     }
@@ -47,6 +55,21 @@ pub(crate) async fn claim(
         ErrorKind::Unavailable,
         "other sessions are adding the world: try again",
     ))
+}
+
+/// The epoch, or the place of a part, in a row that says that the session is in another schema.
+const ELSEWHERE: i64 = 0;
+
+/// The error of a session that finds other tables than it was set up to find.
+fn elsewhere(terms: &Terms) -> Error {
+    let schema = &*terms.schema;
+    Error::new(
+        ErrorKind::Incompatible,
+        format!(
+            "the session is no longer in schema {schema:?}, as behind a pooler that gives it to \
+             others between transactions: connect directly, or let the pooler keep sessions"
+        ),
+    )
 }
 
 fn claimed(row: &PgRow) -> Result<Claim> {
@@ -67,11 +90,12 @@ fn claimed(row: &PgRow) -> Result<Claim> {
 /// are empty, or their worlds are locked by another session. A batch that is larger than the largest
 /// part is cut into several of each.
 pub(crate) async fn persist(
-    connection: &mut PgConnection,
+    lease: &mut Lease,
     parts: &[Arc<Part>],
 ) -> (Vec<Result<Receipt>>, Result<()>) {
     let mut desk = Desk {
-        connection,
+        terms: lease.terms().clone(),
+        connection: lease.connection(),
         answers: parts.iter().map(|_| None).collect(),
         parts,
         session: Ok(()),
@@ -82,6 +106,7 @@ pub(crate) async fn persist(
     }
     step("batch: committed");
     desk.decide_others().await;
+    desk.confirm_repeated().await;
     let answers = desk.answers.into_iter().zip(parts);
     let answers = answers.map(|(answer, part)| {
         let answer = answer.unwrap_or_else(|| Err(Error::corrupt("the store gave no answer")));
@@ -114,8 +139,25 @@ fn chunks(parts: &[Arc<Part>]) -> Vec<Vec<usize>> {
     chunks
 }
 
+/// Carries out a statement that commits by itself. With what comes of it comes the doubt about it,
+/// if the server committed with a warning.
+async fn commit<T>(
+    terms: &Terms,
+    statement: impl Future<Output = sqlx::Result<T>>,
+) -> Result<(T, Option<Error>)> {
+    let statement = reply(terms.reply_max, statement, identity);
+    if !terms.waits_for_standby {
+        return Ok((statement.await.map_err(committing)?, None));
+    }
+    let (done, warning) = notice::listen(statement).await;
+    // An error says itself whether there is doubt.
+    let done = done.map_err(committing)?;
+    Ok((done, warning.map(|warning| warned(&warning))))
+}
+
 /// What persisting a batch has come to.
 struct Desk<'a> {
+    terms: Terms,
     connection: &'a mut PgConnection,
     parts: &'a [Arc<Part>],
     answers: Vec<Option<Result<Receipt>>>,
@@ -126,37 +168,40 @@ struct Desk<'a> {
 impl<'a> Desk<'a> {
     /// Writes parts, and answers for those that were written or whose statement failed.
     ///
-    /// If what is stored does not fit, each part is tried by itself, so that a damaged world does
-    /// not hold up the others.
+    /// If what is stored does not fit, each half is tried by itself, down to single parts, so that
+    /// a damaged world does not hold up the others. That is at most two statements for each part.
     async fn write_or_fail(&mut self, places: &[usize]) {
-        let Err(error) = self.write(places).await else {
-            return;
-        };
-        let of_one = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid);
-        if !of_one || places.len() == 1 {
-            return self.fail(places, &error);
-        }
-        for place in places {
-            let alone = slice::from_ref(place);
-            if let Err(error) = self.write(alone).await {
-                self.fail(alone, &error);
+        let mut open = vec![places];
+        while let Some(places) = open.pop() {
+            let Err(error) = self.write(places).await else {
+                continue;
+            };
+            match places.split_at_checked(places.len() / 2) {
+                // Order matters: the last is taken first.
+                Some((first, rest)) if !first.is_empty() && is_of_one(&error) => {
+                    open.extend([rest, first]);
+                }
+                _ => self.fail(places, &error),
             }
         }
     }
 
     async fn write(&mut self, places: &[usize]) -> Result<()> {
-        if let Some(error) = self.session.as_ref().err().filter(|error| is_lost(error)) {
-            let matter = "the connection broke before this part was sent: try again";
-            return Err(Error::new(ErrorKind::Unavailable, matter).with_source(error.clone()));
-        }
+        self.check_session()?;
         let parts = self.some(places);
-        let rows = parts::write(&parts).fetch_all(&mut *self.connection).await;
-        for row in self.note(rows.map_err(committing))? {
+        let write = parts::write(&parts).bind(self.terms.schema.to_string());
+        let written = commit(&self.terms, write.fetch_all(&mut *self.connection)).await;
+        let (rows, doubt) = self.note(written)?;
+        if let Some(ELSEWHERE) = rows.first().map(|row| get(row, 0)).transpose()? {
+            return self.note(Err(elsewhere(&self.terms)));
+        }
+        let doubt = doubt.map_or(Ok(()), |doubt| self.note(Err(doubt)));
+        for row in rows {
             let at = usize::try_from(get::<i64>(&row, 0)? - 1).ok();
             let head = Sequence::try_from(get::<i64>(&row, 1)?)?;
             if let Some((part, place)) = at.and_then(|at| parts.get(at).zip(places.get(at))) {
                 let receipt = Receipt::written(head.advance(1)?, part.count());
-                self.answer(*place, Ok(receipt));
+                self.answer(*place, doubt.clone().map(|()| receipt));
             }
         }
         Ok(())
@@ -186,20 +231,51 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Has a standby confirm what repeated receipts say.
+    ///
+    /// A part may be stored without one: its session was ended while it waited, or the server was
+    /// killed and came back. A commit that waits tells that the standby has those before it, too.
+    async fn confirm_repeated(&mut self) {
+        let answers = self.answers.iter().enumerate();
+        let repeated = answers.filter(|(_, a)| matches!(a, Some(Ok(r)) if r.repeated));
+        let repeated: Vec<_> = repeated.map(|(place, _)| place).collect();
+        if !self.terms.waits_for_standby || repeated.is_empty() {
+            return;
+        }
+        let confirm = sqlx::query(include_str!("sql/confirm.sql"));
+        let confirmed = commit(&self.terms, confirm.execute(&mut *self.connection)).await;
+        let confirmed = confirmed.and_then(|(_, doubt)| doubt.map_or(Ok(()), Err));
+        if let Err(error) = self.note(confirmed) {
+            self.fail(&repeated, &error);
+        }
+    }
+
     /// Where the worlds of parts stand, by the places of the parts among them, from 1.
     async fn standings(&mut self, places: &[usize]) -> Result<BTreeMap<i64, Result<Standing>>> {
+        self.check_session()?;
         let parts = self.some(places);
         let worlds: Vec<_> = parts.iter().map(|part| part.world().as_str()).collect();
         let numbers: Vec<_> = parts.iter().map(|part| i64::from(part.number())).collect();
         let select = sqlx::query(include_str!("sql/select_standing.sql"));
-        let rows = select
-            .bind(worlds)
-            .bind(numbers)
-            .fetch_all(&mut *self.connection)
-            .await;
+        let select = select.bind(worlds).bind(numbers).bind(&*self.terms.schema);
+        let rows = select.fetch_all(&mut *self.connection);
+        let rows = reply(self.terms.reply_max, rows, identity).await;
         let rows = self.note(rows.map_err(reading))?;
         let standings = rows.iter().map(|row| Ok((get(row, 0)?, Standing::of(row))));
-        standings.collect()
+        let standings: BTreeMap<_, _> = standings.collect::<Result<_>>()?;
+        if standings.contains_key(&ELSEWHERE) {
+            return self.note(Err(elsewhere(&self.terms)));
+        }
+        Ok(standings)
+    }
+
+    /// Finds out whether there is a session to send anything in.
+    fn check_session(&self) -> Result<()> {
+        let lost = self.session.as_ref().err().filter(|error| is_lost(error));
+        lost.map_or(Ok(()), |error| {
+            let matter = "the connection broke before this part was sent: try again";
+            Err(Error::new(ErrorKind::Unavailable, matter).with_source(error.clone()))
+        })
     }
 
     fn some(&self, places: &[usize]) -> Vec<&'a Arc<Part>> {

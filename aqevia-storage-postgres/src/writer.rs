@@ -33,7 +33,7 @@ impl Writer {
         let (writer, world, owner) = (self.clone(), world.clone(), owner.clone());
         let claim = async move {
             let mut lease = writer.pool.lease(permit).await?;
-            let claim = write::claim(lease.connection(), &world, &owner, schema).await;
+            let claim = write::claim(&mut lease, &world, &owner, schema).await;
             lease.finish(claim.as_ref().err()).await;
             claim
         };
@@ -57,7 +57,7 @@ impl Writer {
             Ok(lease) => lease,
             Err(error) => return self.refuse(&batch, &error),
         };
-        let (results, session) = write::persist(lease.connection(), batch.parts()).await;
+        let (results, session) = write::persist(&mut lease, batch.parts()).await;
         // Order matters: closing the store waits for the session, and then all is counted.
         self.stats.count_batch(&batch, &results);
         lease.finish(session.as_ref().err()).await;

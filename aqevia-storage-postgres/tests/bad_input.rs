@@ -1,6 +1,6 @@
 //! What cannot be a store is refused with a message that says what to do, and stays as it is.
 
-use aqevia_storage::{ErrorKind, SchemaPolicy, StorageBackend};
+use aqevia_storage::{ErrorKind, SchemaPolicy, StorageBackend, StorageConfig};
 use aqevia_storage_postgres::{PostgresConfig, SslMode};
 use conformance::{Harness, Scene};
 
@@ -184,7 +184,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
         listener.local_addr().unwrap().port(),
     );
     drop(listener);
-    let says = ["the server cannot be reached"];
+    let says = ["the server cannot be reached", "see that it runs"];
     refused(config, SchemaPolicy::Upgrade, ErrorKind::Unavailable, &says).await;
 }
 
@@ -293,4 +293,17 @@ async fn a_certificate_that_cannot_be_read_is_named() {
     config.tls.root_cert = Some("/missing/root.pem".into());
     let says = ["\"/missing/root.pem\" cannot be read"];
     refused(config, SchemaPolicy::Upgrade, ErrorKind::Invalid, &says).await;
+}
+
+#[tokio::test]
+async fn the_longest_durations_are_what_the_server_takes() {
+    let schema = Schema::new().await;
+    let mut config = schema.config();
+    config.snapshot_age_max = StorageConfig::DURATION_MAX;
+    config.statement_timeout = Some(StorageConfig::DURATION_MAX);
+    config.lock_timeout = Some(StorageConfig::DURATION_MAX);
+    config.reply_timeout = StorageConfig::DURATION_MAX;
+    let store = open(config).await;
+    store.snapshot(&arda()).await.unwrap();
+    store.close().await.unwrap();
 }

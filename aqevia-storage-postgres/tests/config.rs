@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aqevia_storage::{ErrorKind, PoolConfig, Result, StoreUrl};
+use aqevia_storage::{ErrorKind, PoolConfig, Result, StorageConfig, StoreUrl};
 use aqevia_storage_postgres::{Postgres, PostgresConfig, SslMode};
 
 fn from_url(url: &str) -> Result<PostgresConfig> {
@@ -31,6 +31,7 @@ fn a_url_without_parameters_gives_the_defaults() {
         (None, None)
     );
     assert_eq!(config.snapshot_age_max, Duration::from_secs(60));
+    assert_eq!(config.reply_timeout, Duration::from_secs(60));
     assert!(Postgres::open(config).is_ok(), "opening touches nothing");
 }
 
@@ -39,7 +40,7 @@ fn each_parameter_moves_its_setting() {
     let config = from_url(
         "postgresql://a@b/c?pool_size=3&acquire_timeout_ms=4&connection_lifetime_ms=5\
          &busy_timeout_ms=6&statement_timeout_ms=7&lock_timeout_ms=8\
-         &idle_in_transaction_timeout_ms=9&snapshot_age_max_ms=10&schema=_x1\
+         &idle_in_transaction_timeout_ms=9&snapshot_age_max_ms=10&reply_timeout_ms=11&schema=_x1\
          &application_name=engine%20one&sslmode=verify-full&sslrootcert=/a%20b.pem\
          &sslcert=c.pem&sslkey=k.pem",
     )
@@ -53,6 +54,7 @@ fn each_parameter_moves_its_setting() {
     assert_eq!(config.lock_timeout, Some(ms(8)));
     assert_eq!(config.idle_in_transaction_timeout, Some(ms(9)));
     assert_eq!(config.snapshot_age_max, ms(10));
+    assert_eq!(config.reply_timeout, ms(11));
     assert_eq!(config.schema, "_x1");
     assert_eq!(config.application_name, "engine one");
     assert_eq!(config.tls.mode, SslMode::VerifyFull);
@@ -141,6 +143,36 @@ fn a_parameter_that_is_not_known_or_not_allowed_is_named() {
     }
     assert!(refused("pool_size=1001").contains("from 1 to 1000"));
     assert!(refused("sslcert=a.pem").contains("sslcert and sslkey go together"));
+}
+
+#[test]
+fn a_duration_over_the_longest_is_refused_by_its_name() {
+    let config = || from_url("postgres://u@h/d").unwrap();
+    type Set = fn(&mut PostgresConfig, Duration);
+    let settings: [(&str, Set); 5] = [
+        ("reply_timeout", |config, to| config.reply_timeout = to),
+        ("statement_timeout", |config, to| {
+            config.statement_timeout = Some(to);
+        }),
+        ("lock_timeout", |config, to| config.lock_timeout = Some(to)),
+        ("idle_in_transaction_timeout", |config, to| {
+            config.idle_in_transaction_timeout = Some(to);
+        }),
+        ("snapshot_age_max", |config, to| {
+            config.snapshot_age_max = to
+        }),
+    ];
+    for (name, set) in settings {
+        let mut config = config();
+        set(&mut config, StorageConfig::DURATION_MAX);
+        assert!(Postgres::open(config.clone()).is_ok(), "{name}");
+        set(&mut config, Duration::MAX);
+        let error = Postgres::open(config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(&format!("setting {name} is")));
+    }
+    let message = refusal("postgres://u@h/d?reply_timeout_ms=0");
+    assert!(message.contains("must be from 1 to 2147483647 ms"));
 }
 
 #[test]

@@ -11,10 +11,13 @@ mod bad_input;
 mod config;
 mod layout;
 mod plans;
+mod pooler;
 mod readers;
 mod rivals;
 mod sessions;
+mod silence;
 mod store;
+mod tls;
 mod writes;
 
 mod suite {

@@ -12,10 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::bad_input::refused;
-use crate::store::{Schema, Writer, arda, event, json, log, open, persist, persist_all, put, run};
+use crate::store::{
+    Schema, Writer, arda, claim, event, json, log, open, persist, persist_all, put, run, texts,
+};
 
 /// A listener in the place of a server, and the settings that lead to it.
-async fn listener(config: &PostgresConfig) -> (TcpListener, PostgresConfig) {
+pub(crate) async fn listener(config: &PostgresConfig) -> (TcpListener, PostgresConfig) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config.clone();
     config.host = "127.0.0.1".to_owned();
@@ -66,7 +68,7 @@ async fn a_server_that_refuses_a_session_says_by_its_code_what_to_do() {
 async fn a_proxy_without_a_server_is_unavailable() {
     let config = Schema::new().await.config();
     let (_server, config) = answering(&config, Vec::new()).await;
-    let says = ["the server cannot be reached"];
+    let says = ["the server cannot be reached", "host and port are right"];
     refused(config, SchemaPolicy::Upgrade, ErrorKind::Unavailable, &says).await;
 }
 
@@ -206,5 +208,88 @@ async fn a_batch_is_one_statement_whatever_its_size() {
     relay.executed();
     log(&*store, &arda()).await;
     assert_eq!(relay.executed(), pages, "each page is one statement");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_damaged_world_among_many_is_found_by_halves() {
+    let schema = Schema::new().await;
+    let (relay, config) = Relay::new(&schema.config()).await;
+    let store = open(config).await;
+    let mut writers = Vec::new();
+    for n in 0..64 {
+        let world = WorldId::new(format!("world {n:02}")).unwrap();
+        writers.push((Writer::claim(&store, &world).await, world));
+    }
+    let parts = || {
+        let writers = writers.iter();
+        let parts = writers.map(|(writer, world)| writer.part(vec![event(world, json("1"))]));
+        parts.collect::<Vec<_>>()
+    };
+    // A row stands where the first record of the world is to come.
+    let damage =
+        "INSERT INTO world_records (world_id, sequence, timestamp, collection, change, form)
+                  VALUES ('world 41', 1, 0, 'records', 2, 0)";
+    run(&mut schema.sql().await, damage).await;
+    relay.executed();
+    let results = persist_all(&store, parts()).await;
+    // Six times in two, and each time one half is written.
+    assert_eq!(relay.executed(), 1 + 2 * 6);
+    for (n, result) in results.iter().enumerate() {
+        let kind = result.as_ref().err().map(aqevia_storage::Error::kind);
+        assert_eq!(kind, (n == 41).then_some(ErrorKind::Corrupt), "world {n}");
+    }
+
+    // What is wrong with a table is no one world's fault.
+    run(&mut schema.sql().await, "DROP TABLE world_state").await;
+    relay.executed();
+    let results = persist_all(&store, parts()).await;
+    assert_eq!(relay.executed(), 1);
+    let corrupt = |result: &Result<_, aqevia_storage::Error>| matches!(result, Err(error) if error.kind() == ErrorKind::Corrupt);
+    assert!(results.iter().all(corrupt), "{results:?}");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_ends_at_its_age_though_another_is_used() {
+    let schema = Schema::new().await;
+    let mut config = schema.config();
+    config.application_name = format!("of {}", config.schema);
+    config.pool.connection_lifetime = Duration::from_secs(3);
+    let store = open(config.clone()).await;
+    let sessions = format!(
+        "SELECT pid::text FROM pg_stat_activity WHERE application_name = '{}' ORDER BY pid",
+        config.application_name
+    );
+    let mut sql = schema.sql().await;
+    // The one of `init`, which will idle.
+    let first = texts(&mut sql, &sessions).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // While it works, another is opened.
+    let mut holder = schema.sql().await;
+    run(&mut holder, "BEGIN; LOCK TABLE worlds").await;
+    let claim = || async { claim(&store, &arda()).await };
+    let release = async {
+        while texts(&mut sql, &sessions).await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        run(&mut holder, "ROLLBACK").await;
+    };
+    let (one, other, ()) = tokio::join!(claim(), claim(), release);
+    one.and(other).unwrap();
+    let mut both = texts(&mut sql, &sessions).await;
+    assert_eq!(both.len(), 2);
+    both.retain(|pid| !first.contains(pid));
+    let until_left = async {
+        loop {
+            claim().await.unwrap();
+            let left = texts(&mut sql, &sessions).await;
+            if !left.iter().any(|pid| first.contains(pid)) {
+                return left;
+            }
+        }
+    };
+    let left = tokio::time::timeout(Duration::from_secs(30), until_left).await;
+    assert_eq!(left.unwrap(), both, "the younger one is there");
     store.close().await.unwrap();
 }

@@ -25,7 +25,7 @@ const SEED: u64 = 1207;
 const KILLS: u64 = 60;
 
 /// Runs a check, and expects it to say itself that one of the clauses does not hold.
-fn finds<T>(clauses: &[&str], check: impl FnOnce() -> T) {
+fn finds<T>(clauses: &[&str], check: impl FnOnce() -> T) -> String {
     let panic = catch_unwind(AssertUnwindSafe(check)).err();
     let panic = panic.expect("the check does not find the defect");
     let text = panic.downcast_ref::<String>().cloned();
@@ -35,6 +35,7 @@ fn finds<T>(clauses: &[&str], check: impl FnOnce() -> T) {
         .iter()
         .any(|clause| text.starts_with(&format!("{clause}: ")));
     assert!(found, "none of {clauses:?}, but: {text}");
+    text
 }
 
 /// One module a defect: its name, the test of a child, and the test that it is found.
@@ -58,7 +59,8 @@ macro_rules! defects {
             #[test]
             fn is_found() {
                 let launcher = Launcher::of_test(concat!(module_path!(), "::child"));
-                finds(&[$($clause),+], || $check::<JournalHarness<Broken>>(&launcher));
+                let text = finds(&[$($clause),+], || $check::<JournalHarness<Broken>>(&launcher));
+                assert!(!text.contains("shows nothing"), "{text}");
             }
         }
     )*};
@@ -142,5 +144,29 @@ mod not_alone {
     fn is_found() {
         let launcher = Launcher::of_test(concat!(module_path!(), "::child"));
         finds(&["B8"], || storm::<JournalHarness<NotAlone>>(&launcher));
+    }
+}
+
+/// A store that tells of no step shows nothing about writers that are stopped, and the check says so.
+mod mute {
+    use super::*;
+
+    #[derive(Debug)]
+    pub(crate) struct Mute;
+
+    impl journal::Kind for Mute {
+        const DEFECT: Defect = Defect::TellsNoSteps;
+    }
+
+    #[test]
+    fn child() {
+        conformance::process::child::<JournalHarness<Mute>>();
+    }
+
+    #[test]
+    fn is_found() {
+        let launcher = Launcher::of_test(concat!(module_path!(), "::child"));
+        let text = finds(&["P6"], || stopped::<JournalHarness<Mute>>(&launcher));
+        assert!(text.contains("shows nothing"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ SELECT
     current_setting('fsync')::boolean AS fsync,
     current_setting('full_page_writes')::boolean AS full_page_writes,
     current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('synchronous_standby_names') <> '' AS names_standbys,
     set_config('search_path', $1, false),
     set_config('statement_timeout', $2, false),
     set_config('lock_timeout', $3, false),

@@ -1,4 +1,5 @@
--- Where the world of each part stands, and what was persisted under the number of the part.
+-- Where the world of each part stands, and what was persisted under the number of the part. $3
+-- is the schema that the session was set to: in another one there is a row of part 0.
 SELECT
     part.part,
     world.epoch,
@@ -22,3 +23,6 @@ LEFT JOIN LATERAL (
     WHERE world_batches.world_id = part.world_id AND world_batches.number = part.number
     OFFSET 0
 ) AS batch ON true
+UNION ALL
+SELECT 0, 0, '', 0, 0, NULL, NULL, NULL, NULL
+WHERE current_schema() IS DISTINCT FROM $3::text

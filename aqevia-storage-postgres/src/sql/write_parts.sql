@@ -1,5 +1,6 @@
 -- Writes every part that follows what its world holds, in one transaction, and tells which. $1 to $7
--- are the parts, $8 to $19 their records, $20 to $22 the keys that are gone.
+-- are the parts, $8 to $19 their records, $20 to $22 the keys that are gone, $23 is the
+-- schema that the session was set to: in another one nothing is written, and the row of part 0 says so.
 --
 -- A world that another session has locked is passed over. The epoch and the number are compared in
 -- the snapshot of this statement and once more in the row as it is locked; so the snapshot holds all
@@ -10,6 +11,7 @@ WITH part AS MATERIALIZED (
     FROM unnest(
         $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bytea[]
     ) WITH ORDINALITY AS part (world_id, epoch, number, count, at_ms, digest, link, part)
+    WHERE current_schema() = $23::text
 ),
 taken AS MATERIALIZED (
     SELECT part.*, world.head
@@ -111,3 +113,6 @@ moved AS (
 )
 SELECT part, head
 FROM taken
+UNION ALL
+SELECT 0, 0
+WHERE current_schema() IS DISTINCT FROM $23::text

@@ -58,6 +58,7 @@ impl Announcer {
         }
         if self.met.fetch_add(1, Ordering::AcqRel) == halt.passed {
             halt_at(&name);
+            Line::GoesOn.say();
         }
     }
 }

@@ -33,9 +33,9 @@ pub(crate) enum Task {
     /// Opens the store, claims its worlds, persists so many batches and closes it; then ends, or
     /// waits to be killed.
     Write { run: u64, calls: u64, ends: bool },
-    /// Claims a world, persists a part that waits for nothing and one that may be stopped, and then
-    /// what a writer tries that does not know whether it was fenced.
-    Flush { world: String },
+    /// Claims a world, persists a part that waits for nothing and one of so many bytes a record that
+    /// may be stopped, and then what a writer tries that does not know whether it was fenced.
+    Flush { world: String, bytes: usize },
     /// Initialises the store at the same moment as others, and writes to it.
     StartUp { index: u64, round: u64 },
     /// Fills the folder that its store is in.
@@ -86,7 +86,9 @@ async fn work<H: Harness>(job: &Job, announcer: &Arc<Announcer>) {
                 halt_at(writes::IDLE);
             }
         }
-        Task::Flush { world } => stopped::flush::<H>(job, announcer, world).await,
+        Task::Flush { world, bytes } => {
+            stopped::flush::<H>(job, announcer, (world, *bytes)).await;
+        }
         Task::StartUp { index, round } => starting::start_up::<H>(job, *index, *round).await,
         Task::Fill { folder } => filling::fill::<H>(job.seed, folder).await,
     }

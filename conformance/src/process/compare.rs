@@ -51,7 +51,8 @@ pub(crate) async fn compare_world(
     Ok(())
 }
 
-async fn log(reads: &dyn Reads, id: &WorldId) -> Verdict<(Vec<LogRow>, Sequence)> {
+/// The log of a world, and the head that came with it.
+pub(crate) async fn log(reads: &dyn Reads, id: &WorldId) -> Verdict<(Vec<LogRow>, Sequence)> {
     let (mut rows, mut head) = (Vec::new(), Sequence::ZERO);
     let mut next = Some(LogRange::ALL);
     while let Some(range) = next {

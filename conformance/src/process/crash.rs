@@ -1,9 +1,6 @@
 //! The crash sweep: a child is killed at every step and at random moments, and nothing is lost.
 
-use std::collections::BTreeMap;
-
 use aqevia_storage::SchemaPolicy;
-use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::time::{Duration, Instant, timeout};
 
@@ -11,64 +8,13 @@ use super::child::{Job, Task};
 use super::launcher::{Heard, Launcher, Running};
 use super::ledger::Ledger;
 use super::line::Line;
+use super::report::{CrashReport, Percentiles};
 use super::schedule::{CALLS_SWEPT, Kill, Plan, schedule};
+use super::tally::Tally;
 use super::verify::patiently;
+use super::within::{Course, Within};
 use super::{Verdict, runtime};
 use crate::Harness;
-
-/// What a crash sweep did.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct CrashReport {
-    /// What the records, the order of the kills and their moments follow from.
-    pub seed: u64,
-    /// How often a process was killed with SIGKILL.
-    pub kills: u64,
-    /// How many of the kills came at each step: the last that the process had taken.
-    pub kills_by_step: BTreeMap<String, u64>,
-    /// How many came between the call of `persist_batch` and the acknowledgement of its parts.
-    pub kills_inside_commits: u64,
-    /// How many came while a store was opened whose process had been killed before.
-    pub kills_of_recoveries: u64,
-    /// How many stores were written to.
-    pub stores: u64,
-    /// How many parts were acknowledged.
-    pub acknowledged_parts: u64,
-    /// How many of those were not in the store. A sweep that finds one panics.
-    pub lost: u64,
-    /// How many parts were in the store more than once. A sweep that finds one panics.
-    pub doubled: u64,
-    /// How long it took to open a store after a kill: `init`, and the claims of its worlds.
-    pub recovery_ms: Percentiles,
-}
-
-/// Times in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Percentiles {
-    /// Half of the times are at most this.
-    pub p50: f64,
-    /// Of a hundred times, 99 are at most this.
-    pub p99: f64,
-    /// The longest.
-    pub max: f64,
-}
-
-impl Percentiles {
-    fn of(mut times: Vec<Duration>) -> Self {
-        times.sort();
-        let at = |share: usize| {
-            let index = (times.len() * share).div_ceil(100).saturating_sub(1);
-            let time = times.get(index).copied().unwrap_or_default();
-            (time.as_secs_f64() * 1e6).round() / 1e3
-        };
-        Self {
-            p50: at(50),
-            p99: at(99),
-            max: at(100),
-        }
-    }
-}
 
 /// Kills children of a store's writer as often as asked for, and checks the store after each kill.
 ///
@@ -78,7 +24,8 @@ impl Percentiles {
 ///
 /// # Panics
 /// If the store breaks the contract: the message begins with the clause's id. If a child hangs or
-/// ends early. If fewer than a tenth of the kills fell inside commits: nothing was shown then.
+/// ends early. If fewer than one in twenty of the kills fell inside commits, or within statements
+/// where a batch is one: nothing was shown then.
 pub fn crash_sweep<H: Harness>(
     launcher: &Launcher,
     kills: u64,
@@ -110,6 +57,8 @@ struct Sweep<'a, H> {
     /// Tells one child from the next.
     run: u64,
     report: CrashReport,
+    /// The steps of a batch.
+    course: Course,
     recoveries: Vec<Duration>,
     /// Where the last child was killed.
     step: String,
@@ -130,16 +79,10 @@ impl<'a, H: Harness> Sweep<'a, H> {
             run: 0,
             report: CrashReport {
                 seed,
-                kills: 0,
-                kills_by_step: BTreeMap::new(),
-                kills_inside_commits: 0,
-                kills_of_recoveries: 0,
                 stores: 1,
-                acknowledged_parts: 0,
-                lost: 0,
-                doubled: 0,
-                recovery_ms: Percentiles::default(),
+                ..CrashReport::default()
             },
+            course: Course::default(),
             recoveries: Vec::new(),
             step: String::new(),
         }
@@ -148,9 +91,10 @@ impl<'a, H: Harness> Sweep<'a, H> {
     fn all(&mut self, kills: u64, progress: &mut dyn FnMut(u64)) -> Verdict {
         let created = self.run_to_its_end()?;
         let opened = self.run_to_its_end()?;
+        self.course = Course::of(&opened);
         for plan in schedule(&created, &opened, kills, self.report.seed) {
             if plan.new_store {
-                self.begin_store();
+                self.begin_store()?;
             }
             self.kill(&plan)?;
             progress(self.report.kills);
@@ -158,21 +102,51 @@ impl<'a, H: Harness> Sweep<'a, H> {
                 self.check()?;
             }
         }
-        self.run_to_its_end().map(drop)
+        self.run_to_its_end()?;
+        self.end_store()
     }
 
-    fn begin_store(&mut self) {
-        self.report.acknowledged_parts += self.store.ledger.acknowledged;
+    fn begin_store(&mut self) -> Verdict {
+        self.end_store()?;
         self.report.stores += 1;
         self.store = Store {
             harness: self.runtime.block_on(H::new()),
             ledger: Ledger::new(self.report.seed),
         };
+        Ok(())
+    }
+
+    /// Counts what a store holds that is not written to any more.
+    fn end_store(&mut self) -> Verdict {
+        let Store { harness, ledger } = &self.store;
+        let counted = async { timeout(CHECK_LIMIT, tally(harness, ledger)).await };
+        let counted = self.runtime.block_on(counted);
+        let counted = counted.unwrap_or_else(|_| {
+            Err(format!(
+                "R1: the parts of a store are not read within {CHECK_LIMIT:?}"
+            ))
+        })?;
+        let report = &mut self.report;
+        report.acknowledged_parts += counted.acknowledged;
+        report.found_parts += counted.found;
+        report.lost = report.acknowledged_parts - report.found_parts;
+        report.doubled += counted.doubled;
+        report.kills_with_part_stored += ledger.cut.stored;
+        report.kills_inside_commits += ledger.cut.stored_only;
+        match (report.lost, report.doubled) {
+            (0, 0) => Ok(()),
+            (0, doubled) => Err(format!(
+                "P5: {doubled} parts are in the store more than once"
+            )),
+            (lost, _) => Err(format!(
+                "P2: {lost} acknowledged parts are not in the store"
+            )),
+        }
     }
 
     fn start(&mut self, plan: Option<&Plan>) -> Running {
         self.run += 1;
-        self.store.ledger.calling = false;
+        self.store.ledger.within = Within::No;
         let halt = plan.and_then(|plan| plan.kill.halt());
         self.launcher.start(&Job {
             task: Task::Write {
@@ -222,9 +196,25 @@ impl<'a, H: Harness> Sweep<'a, H> {
             .kills_by_step
             .entry(child.step.clone())
             .or_default() += 1;
-        self.report.kills_inside_commits += u64::from(self.store.ledger.calling);
+        self.count_inside(&plan.kill);
         self.report.kills_of_recoveries += u64::from(plan.of_recovery);
         Ok(())
+    }
+
+    /// Takes down whether a kill fell inside a commit, as far as the steps tell.
+    fn count_inside(&mut self, kill: &Kill) {
+        let ledger = &mut self.store.ledger;
+        if !ledger.writes() {
+            return;
+        }
+        let inner = ledger.within == Within::Inner;
+        // A child that was killed where it waited had not gone on to the statement.
+        let on_its_way = ledger.within == Within::Begun && !matches!(kill, Kill::At(_));
+        let statement = self.course.one_statement && on_its_way;
+        self.report.kills_at_inner_steps += u64::from(inner);
+        self.report.kills_within_statements += u64::from(statement);
+        self.report.kills_inside_commits += u64::from(inner || statement);
+        ledger.cut.runs.insert(self.run, inner || statement);
     }
 
     /// Listens until the child is to be killed.
@@ -241,8 +231,11 @@ impl<'a, H: Harness> Sweep<'a, H> {
             };
             let line = line.ok_or_else(|| child.ended_early())?;
             self.store.ledger.hear(self.run, &line)?;
-            if matches!(line, Line::Halted { .. }) {
-                return Ok(());
+            if let Line::Halted { name } = &line {
+                if !kill.goes_on_from(name) {
+                    return Ok(());
+                }
+                child.give_byte();
             }
             if let (None, Some(after)) = (moment, kill.after(&line)) {
                 moment = Some(Instant::now() + after);
@@ -269,20 +262,28 @@ impl<'a, H: Harness> Sweep<'a, H> {
         let CrashReport {
             kills,
             kills_inside_commits: inside,
+            kills_within_statements: statements,
             seed,
             ..
         } = self.report;
         assert_eq!(kills, planned, "every kill that was planned was done");
         assert!(
-            inside * 10 >= kills,
+            inside * KILLS_PER_PROOF >= kills,
             "the sweep shows nothing: only {inside} of {kills} kills fell inside commits (seed \
-             {seed})"
+             {seed}); the steps of a batch have to be announced as `batch: ...` and `part: ...`"
         );
-        self.report.acknowledged_parts += self.store.ledger.acknowledged;
+        assert!(
+            !self.course.one_statement || statements * KILLS_PER_PROOF >= kills,
+            "the sweep shows nothing: only {statements} of {kills} kills fell within statements \
+             (seed {seed})"
+        );
         self.report.recovery_ms = Percentiles::of(self.recoveries);
         self.report
     }
 }
+
+/// Of so many kills one at least has to fall inside a commit.
+const KILLS_PER_PROOF: u64 = 20;
 
 /// How long it may take to open a store, read it and write to it.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
@@ -298,4 +299,14 @@ async fn check<H: Harness>(harness: &H, ledger: &mut Ledger, run: u64) -> Verdic
     let closed = backend.close().await;
     closed.map_err(|error| format!("P1: `close` after a kill fails: {error:?}"))?;
     Ok(opened + claimed)
+}
+
+async fn tally<H: Harness>(harness: &H, ledger: &Ledger) -> Verdict<Tally> {
+    let backend = harness.open().await;
+    let initialised = patiently(|| backend.init(SchemaPolicy::Upgrade)).await;
+    initialised.map_err(|error| format!("P1: `init` of a store at rest fails: {error:?}"))?;
+    let counted = ledger.tally(&*backend).await?;
+    let closed = backend.close().await;
+    closed.map_err(|error| format!("P1: `close` of a store at rest fails: {error:?}"))?;
+    Ok(counted)
 }

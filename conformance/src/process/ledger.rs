@@ -8,6 +8,8 @@ use aqevia_storage::{Claim, Epoch, ErrorKind, Link, Part, Receipt, WorldId};
 use super::Verdict;
 use super::line::Line;
 use super::plan::{Stand, owner, records};
+use super::tally::Acknowledged;
+use super::within::{Cut, Within};
 use crate::model::Model;
 use crate::sample::{schema, world};
 
@@ -18,12 +20,14 @@ pub(crate) struct Ledger {
     pub(super) model: Model,
     /// How many claims of a world were begun and not acknowledged.
     pub(super) claims: BTreeMap<WorldId, u64>,
-    /// The parts that were begun and not acknowledged: the last of each world.
-    pub(super) begun: BTreeMap<WorldId, Arc<Part>>,
-    /// Whether the writer that was heard last is within `persist_batch`.
-    pub(crate) calling: bool,
-    /// How many parts with records were acknowledged.
-    pub(crate) acknowledged: u64,
+    /// The parts that were begun and not acknowledged: the last of each world, and who began it.
+    pub(super) begun: BTreeMap<WorldId, (u64, Arc<Part>)>,
+    /// How far the writer that was heard last is within `persist_batch`.
+    pub(crate) within: Within,
+    /// What kills cut off.
+    pub(crate) cut: Cut,
+    /// The parts with records that were acknowledged.
+    pub(super) acknowledged: Vec<Acknowledged>,
 }
 
 impl Ledger {
@@ -33,8 +37,9 @@ impl Ledger {
             model: Model::default(),
             claims: BTreeMap::new(),
             begun: BTreeMap::new(),
-            calling: false,
-            acknowledged: 0,
+            within: Within::No,
+            cut: Cut::default(),
+            acknowledged: Vec::new(),
         }
     }
 
@@ -56,17 +61,24 @@ impl Ledger {
                 self.check_claim(&id, *head, link)?;
             }
             Line::Persisting { call } => {
-                self.calling = true;
+                self.within = Within::Asked;
                 for (world, records) in records(self.seed, run, *call) {
                     let part = self.stand(&world).part(records);
-                    self.begun.insert(world, part);
+                    self.begun.insert(world, (run, part));
                 }
             }
             Line::Acknowledged { .. } => self.acknowledge(line)?,
-            Line::Step { name } if name == super::writes::ACKNOWLEDGED => self.calling = false,
+            Line::Step { name } => self.within = self.within.after(name),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the writer that was heard last has called for something to be written, and has not
+    /// been answered.
+    pub(crate) fn writes(&self) -> bool {
+        let mut begun = self.begun.values();
+        self.within != Within::No && begun.any(|(_, part)| part.count() > 0)
     }
 
     fn acknowledge(&mut self, line: &Line) -> Verdict {
@@ -81,7 +93,8 @@ impl Ledger {
             return Ok(());
         };
         let part = self.begun.remove(&world(name));
-        let part = part.ok_or_else(|| format!("a child acknowledges twice in world {name:?}"))?;
+        let (_, part) =
+            part.ok_or_else(|| format!("a child acknowledges twice in world {name:?}"))?;
         let told = (*number, *count, digest.clone());
         let made = (part.number().get(), part.count(), text(part.digest()));
         if told != made {
@@ -95,7 +108,9 @@ impl Ledger {
                 "P3: part {number} of world {name:?} got sequence {first}, and {receipt:?} follows"
             ));
         }
-        self.acknowledged += u64::from(*count > 0);
+        if *count > 0 {
+            self.acknowledged.push((part, receipt.first));
+        }
         Ok(())
     }
 
@@ -142,8 +157,11 @@ impl Ledger {
             ));
         }
         let begun = self.begun.get(id).cloned();
-        match begun.filter(|part| number == last + 1 && part.number().get() == number) {
-            Some(part) => self.expect(&part).map(drop),
+        match begun.filter(|(_, part)| number == last + 1 && part.number().get() == number) {
+            Some((run, part)) => {
+                self.cut.store(run);
+                self.expect(&part).map(drop)
+            }
             None if number > last => Err(format!(
                 "P5: the last part of world {id:?} is {number}, and only {last} were persisted"
             )),

@@ -17,6 +17,8 @@ pub(crate) enum Line {
     Step { name: String },
     /// It waits for a byte at a step.
     Halted { name: String },
+    /// It got that byte, and goes on.
+    GoesOn,
     /// It claims a world.
     Claiming { world: String },
     /// It has claimed a world.

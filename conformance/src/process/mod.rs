@@ -19,21 +19,25 @@ mod launcher;
 mod ledger;
 mod line;
 mod plan;
+mod report;
 mod room;
 mod schedule;
 mod starting;
 mod stopped;
 mod storm;
+mod tally;
 mod verify;
+mod within;
 mod writes;
 mod zombie;
 
 pub use child::child;
-pub use crash::{CrashReport, Percentiles, crash_sweep};
+pub use crash::crash_sweep;
 pub use launcher::Launcher;
+pub use report::{CrashReport, Percentiles, ZombieReport};
 pub use room::{RoomReport, no_room};
 pub use storm::{StormReport, start_up_storm};
-pub use zombie::{ZombieReport, zombie};
+pub use zombie::zombie;
 
 /// What a step of a check comes to; the error is the message of a panic.
 pub(crate) type Verdict<T = ()> = Result<T, String>;

@@ -7,6 +7,7 @@ use tokio::time::Duration;
 use super::announce::Halt;
 use super::line::Line;
 use super::plan::Dice;
+use super::within::Course;
 use super::writes::CLAIMED;
 
 /// The steps of so many calls of `persist_batch` are swept.
@@ -14,6 +15,12 @@ pub(crate) const CALLS_SWEPT: u64 = 3;
 
 /// At most so many kills hit one store.
 const KILLS_OF_STORE_MAX: usize = 40;
+
+/// A child that is killed after the first step of a batch has passed fewer before it.
+const BATCHES_PASSED_END: u64 = 6;
+
+/// A child that is killed after the first step of a batch has gone on from it for less.
+const AFTER_FIRST_MICROS_END: u64 = 2000;
 
 /// A kill that is to be done.
 #[derive(Clone, Debug)]
@@ -36,22 +43,30 @@ pub(crate) enum Kill {
     AfterReady(Duration),
     /// So long after it began to persist.
     AfterCall(Duration),
+    /// So long after it went on from a step.
+    After(Halt, Duration),
 }
 
 impl Kill {
     /// The step at which the child is to wait.
     pub(crate) fn halt(&self) -> Option<Halt> {
         match self {
-            Self::At(halt) => Some(halt.clone()),
+            Self::At(halt) | Self::After(halt, _) => Some(halt.clone()),
             Self::AfterReady(_) | Self::AfterCall(_) => None,
         }
+    }
+
+    /// Whether the child goes on from where it waits before it is killed.
+    pub(crate) fn goes_on_from(&self, step: &str) -> bool {
+        matches!(self, Self::After(halt, _) if halt.step == step)
     }
 
     /// How long after this line the child is to be killed, if it is the line to count from.
     pub(crate) fn after(&self, line: &Line) -> Option<Duration> {
         match (self, line) {
             (Self::AfterReady(after), Line::Ready)
-            | (Self::AfterCall(after), Line::Persisting { .. }) => Some(*after),
+            | (Self::AfterCall(after), Line::Persisting { .. })
+            | (Self::After(_, after), Line::GoesOn) => Some(*after),
             _ => None,
         }
     }
@@ -61,15 +76,18 @@ impl Kill {
 ///
 /// Up to three quarters of the kills are at steps: on a new store those of its making, on an old
 /// one those of persisting, and after some kills those of opening what the kill left. The first
-/// kill of each name comes before the second of any. The others come at random moments.
+/// kill of each name comes before the second of any. The others come at random moments, most of
+/// them after the first step of a batch.
 pub(crate) fn schedule(created: &[String], opened: &[String], kills: u64, seed: u64) -> Vec<Plan> {
     let mut dice = Dice::new(seed, &[u64::MAX]);
     let kills = usize::try_from(kills).expect("a number of kills that can be counted");
+    let first = Course::of(opened).first;
+    let first = first.as_deref();
     let (making, _) = split(created);
     let (opening, persisting) = split(opened);
     let [making, opening, persisting] = first_of([making, opening, persisting], kills * 3 / 4);
     let at_steps = making.len() + opening.len() + persisting.len();
-    let timed = (at_steps..kills).map(|_| at_random(&mut dice));
+    let timed = (at_steps..kills).map(|_| at_random(&mut dice, first));
     let mut others: Vec<_> = persisting.into_iter().map(Kill::At).collect();
     others.extend(timed.collect::<Vec<_>>());
     others.sort_by_cached_key(|_| dice.below(u64::MAX));
@@ -87,7 +105,7 @@ pub(crate) fn schedule(created: &[String], opened: &[String], kills: u64, seed: 
         let recoveries = opening.len().div_ceil(stores).max(2);
         plans.extend(on_one_store(on_store, opening.by_ref().take(recoveries)));
     }
-    let missing = (plans.len()..kills).map(|_| at_random(&mut dice));
+    let missing = (plans.len()..kills).map(|_| at_random(&mut dice, first));
     let missing: Vec<_> = missing.collect();
     plans.extend(on_one_store(missing, std::iter::empty()));
     plans
@@ -115,7 +133,14 @@ fn on_one_store(kills: Vec<Kill>, recoveries: impl Iterator<Item = Halt>) -> Vec
     plans
 }
 
-fn at_random(dice: &mut Dice) -> Kill {
+/// `first` is the first step of a batch.
+fn at_random(dice: &mut Dice, first: Option<&str>) -> Kill {
+    if let (Some(first), true) = (first, dice.below(4) > 0) {
+        let step = first.to_owned();
+        let passed = dice.below(BATCHES_PASSED_END);
+        let after = Duration::from_micros(dice.below(AFTER_FIRST_MICROS_END));
+        return Kill::After(Halt { step, passed }, after);
+    }
     let least = Duration::from_micros(32 << dice.below(12));
     let share = u32::try_from(dice.below(1000)).unwrap_or(0);
     let after = least + least * share / 1000;

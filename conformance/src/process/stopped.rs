@@ -13,6 +13,7 @@ use super::child::Job;
 use super::launcher::Running;
 use super::line::{Line, wait_for_byte};
 use super::plan::{Dice, Stand, noise};
+use super::writes::{ANSWERED, CALLED};
 use super::zombie::{LIMIT, PAUSE};
 use crate::Harness;
 use crate::sample::world;
@@ -114,22 +115,26 @@ pub(super) fn check_answers(
 const FIRST_RECORDS: usize = 4;
 
 /// The parts of the first writer, the first to claim a world: one that it persists in peace, the
-/// one at which it is stopped, and the one after that.
-pub(super) fn first_writer(seed: u64, id: &WorldId) -> [Arc<Part>; 3] {
+/// one at which it is stopped, whose records have so many bytes, and the one after that.
+pub(super) fn first_writer(seed: u64, id: &WorldId, bytes: usize) -> [Arc<Part>; 3] {
     let mut stand = Stand {
         world: id.clone(),
         claim: Claim::first(),
     };
     let mut dice = Dice::new(seed, &[1]);
-    [FIRST_RECORDS, 200, 2].map(|count| {
-        let part = stand.part(noise(&mut dice, id, count, 400));
+    [(FIRST_RECORDS, 400), (200, bytes), (2, 400)].map(|(count, bytes)| {
+        let part = stand.part(noise(&mut dice, id, count, bytes));
         stand.advance(&part);
         part
     })
 }
 
 /// See [`Task::Flush`].
-pub(crate) async fn flush<H: Harness>(job: &Job, announcer: &Arc<Announcer>, name: &str) {
+pub(crate) async fn flush<H: Harness>(
+    job: &Job,
+    announcer: &Arc<Announcer>,
+    (name, bytes): (&str, usize),
+) {
     let harness = H::at(&job.location).await;
     let backend = harness.open().await;
     let initialised = backend.init(SchemaPolicy::Upgrade).await;
@@ -144,14 +149,14 @@ pub(crate) async fn flush<H: Harness>(job: &Job, announcer: &Arc<Announcer>, nam
         Epoch::FIRST,
         "R4: a world that nobody claimed is at no epoch"
     );
-    let [first, second, third] = first_writer(job.seed, &id);
+    let [first, second, third] = first_writer(job.seed, &id, bytes);
     let persisted = persist(&*backend, &first).await;
     persisted.expect("P11: `persist_batch` while another has the store open");
     announcer.arm();
     Line::Ready.say();
-    announcer.step("call: persist_batch");
+    announcer.step(CALLED);
     let answer = persist_to_an_end(&*backend, &second).await;
-    announcer.step("done: persist_batch");
+    announcer.step(ANSWERED);
     say(&answer);
     wait_for_byte();
     say(&persist_to_an_end(&*backend, &third).await);

@@ -71,11 +71,15 @@ impl Ledger {
 
     /// Persists again what was begun. What was not in when the store was looked at may be by now.
     async fn settle_begun(&mut self, backend: &dyn StorageBackend) -> Verdict {
-        let begun: Vec<_> = std::mem::take(&mut self.begun).into_values().collect();
+        let begun = std::mem::take(&mut self.begun).into_values();
+        let (runs, begun): (Vec<_>, Vec<_>) = begun.unzip();
         let expected = self.model.persist(&begun);
         let answers = persist_patiently(backend, &begun).await;
-        for ((part, answer), expected) in begun.iter().zip(answers).zip(expected) {
+        for (((part, run), answer), expected) in begun.iter().zip(runs).zip(answers).zip(expected) {
             let late = answer.as_ref().is_ok_and(|receipt| receipt.repeated);
+            if late {
+                self.cut.store(run);
+            }
             let expected = expected.map(|receipt| match late {
                 true => Receipt::repeated(receipt.first, receipt.count),
                 false => receipt,

@@ -20,6 +20,10 @@ pub(crate) const ACKNOWLEDGED: &str = "child: acknowledged";
 pub(crate) const CLAIMED: &str = "child: claimed";
 /// Where a child waits that has nothing left to do but to be killed.
 pub(crate) const IDLE: &str = "child: idle";
+/// The step before a call of `persist_batch`.
+pub(crate) const CALLED: &str = "call: persist_batch";
+/// The step after it has answered.
+pub(crate) const ANSWERED: &str = "done: persist_batch";
 
 /// See [`Task::Write`](super::child::Task::Write).
 pub(crate) async fn write<H: Harness>(
@@ -86,9 +90,9 @@ async fn persist(
         parts.push(stand.expect("all worlds are claimed").part(records));
     }
     Line::Persisting { call }.say();
-    announcer.step("call: persist_batch");
+    announcer.step(CALLED);
     let answers = persist_all(backend, &parts).await;
-    announcer.step("done: persist_batch");
+    announcer.step(ANSWERED);
     for (part, answer) in parts.iter().zip(answers) {
         let receipt = answer.expect("P2: a part that follows is persisted");
         Line::Acknowledged {

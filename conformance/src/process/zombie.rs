@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aqevia_storage::{Error, Part, StorageBackend, WorldId};
-use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -13,38 +12,30 @@ use super::compare::compare_world;
 use super::launcher::{Heard, Launcher, Running};
 use super::line::Line;
 use super::plan::{Dice, Stand, noise, owner};
+use super::report::ZombieReport;
 use super::stopped::{Answer, answer, answers, check_answers, first_writer};
+use super::within::{Within, is_of_batch};
 use super::{Verdict, runtime};
 use crate::Harness;
 use crate::model::Model;
 use crate::sample::{schema, world};
 use crate::writer::persist;
 
-/// What a check with stopped writers did.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct ZombieReport {
-    /// What the records and the random moments follow from.
-    pub seed: u64,
-    /// The steps of one `persist_batch` at which a writer was stopped, one writer each.
-    pub steps: Vec<String>,
-    /// How many writers were stopped at a random moment of `persist_batch` beside those.
-    pub timed: u64,
-    /// How often the claim could not be made before the stopped writer went on.
-    pub claims_that_waited: u64,
-    /// How often the part of the stopped writer was refused.
-    pub refused: u64,
-    /// How often it was in the store, before the claim.
-    pub let_in: u64,
-}
+/// How many writers are stopped at random moments: more, up to the most, while none of them was
+/// under way.
+const TIMED: u64 = 5;
+const TIMED_MAX: u64 = 20;
 
-/// How many writers are stopped at random moments.
-const TIMED: u64 = 4;
+/// The bytes of a record of a writer that is stopped at a step.
+const SMALL: usize = 400;
+/// And of one that is stopped at a random moment: the part is more than sockets hold at once.
+const LARGE: usize = 40_000;
 
 /// Stops a writer at each step of a flush in turn, lets another claim its world and write to it,
 /// and lets the first go on: its part is in before all that the second wrote, or is refused.
 ///
-/// Only for stores that several processes may have open.
+/// Only for stores that several processes may have open. At least one late part has to be refused
+/// and one let in, and one writer stopped at a random moment of its flush: nothing is shown else.
 ///
 /// # Panics
 /// If the store breaks the contract: the message begins with the clause's id. If a child hangs or
@@ -84,54 +75,81 @@ impl<'a, H: Harness> Check<'a, H> {
             backend,
             report: ZombieReport {
                 seed,
-                steps: Vec::new(),
-                timed: 0,
-                claims_that_waited: 0,
-                refused: 0,
-                let_in: 0,
+                ..ZombieReport::default()
             },
             step: "none".to_owned(),
         }
     }
 
     fn all(&mut self) -> Verdict {
-        let (steps, flush) = self.undisturbed()?;
+        let (steps, _) = self.undisturbed(SMALL)?;
         for halt in steps {
             self.report.steps.push(halt.step.clone());
             self.step.clone_from(&halt.step);
             let world = format!("stopped at step {}", self.report.steps.len());
             self.one(&world, When::At(halt))?;
         }
-        for index in 0..TIMED {
+        let (steps, flush) = self.undisturbed(LARGE)?;
+        let first = steps.into_iter().find(|halt| is_of_batch(&halt.step));
+        for index in 0..TIMED_MAX {
+            if index >= TIMED && self.report.timed_under_way > 0 {
+                break;
+            }
             self.report.timed += 1;
             let mut dice = Dice::new(self.report.seed, &[index]);
             let share = u32::try_from(dice.below(1000)).unwrap_or(0);
             let world = format!("stopped at moment {index}");
-            self.one(&world, When::After(flush * share / 1000))?;
+            let after = flush * share / 1000;
+            self.one(&world, When::After(first.clone(), after))?;
         }
+        self.shows()?;
         let closed = self.runtime.block_on(self.backend.close());
         closed.map_err(|error| format!("P11: `close` of the second writer fails: {error:?}"))
     }
 
-    fn start(&self, world: &str, halt: Option<Halt>) -> Running {
+    /// Whether writers were stopped where it matters.
+    fn shows(&self) -> Verdict {
+        let ZombieReport {
+            refused,
+            let_in_under_way: let_in,
+            timed_under_way: timed,
+            ..
+        } = self.report;
+        if refused > 0 && let_in > 0 && timed > 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "P6: the check shows nothing: {refused} late parts were refused, {let_in} of writers \
+             that were stopped under way were let in, and {timed} writers were stopped under way \
+             at a random moment; each has to be one at least, and the steps of a batch have to be \
+             announced as `batch: ...` and `part: ...`"
+        ))
+    }
+
+    fn start(&self, (world, bytes): (&str, usize), halt: Option<Halt>) -> Running {
         let world = world.to_owned();
         self.launcher.start(&Job {
-            task: Task::Flush { world },
+            task: Task::Flush { world, bytes },
             location: self.harness.location(),
             seed: self.report.seed,
             halt,
         })
     }
 
-    /// The steps of a flush that nobody disturbs, and how long it takes.
-    fn undisturbed(&self) -> Verdict<(Vec<Halt>, Duration)> {
-        let mut child = self.start("undisturbed", None);
+    /// The steps of a flush that nobody disturbs, and how long it takes from the first of its batch.
+    fn undisturbed(&self, bytes: usize) -> Verdict<(Vec<Halt>, Duration)> {
+        let mut child = self.start((&format!("undisturbed {bytes}"), bytes), None);
         let mut halts: Vec<Halt> = Vec::new();
         child.wait_for(|line| (*line == Line::Ready).then_some(()))?;
-        let begin = Instant::now();
+        let mut begin = Instant::now();
+        let mut within = Within::Asked;
         loop {
             match child.next()? {
                 Some(Line::Step { name: step }) => {
+                    within = within.after(&step);
+                    if within == Within::Begun {
+                        begin = Instant::now();
+                    }
                     let passed = halts.iter().filter(|halt| halt.step == step).count() as u64;
                     halts.push(Halt { step, passed });
                 }
@@ -149,16 +167,18 @@ impl<'a, H: Harness> Check<'a, H> {
     /// Stops a writer within its flush, and sees the two writers through to the end.
     fn one(&mut self, name: &str, when: When) -> Verdict {
         let id = world(name);
-        let mut child = self.start(name, when.halt());
-        let answered = match when {
+        let mut child = self.start((name, when.bytes()), when.halt());
+        let answered = match &when {
             When::At(_) => child.wait_for(|line| match line {
                 Line::Halted { .. } => Some(None),
                 _ => None,
             })?,
-            When::After(after) => wait(&mut child, after)?,
+            When::After(halt, after) => wait(&mut child, halt.as_ref(), *after)?,
         };
-        self.step.clone_from(&child.step);
         child.stop();
+        // What it told before it stood counts for where that was.
+        let answered = drain(&mut child, answered)?;
+        self.step.clone_from(&child.step);
         let second = Second::start(self.runtime, &self.backend, &id, self.report.seed);
         let second = second.within(self.runtime, PATIENCE);
         if matches!(when, When::At(_)) {
@@ -176,24 +196,37 @@ impl<'a, H: Harness> Check<'a, H> {
                 })
             }
         }?;
+        let answered_before = answered.is_some();
         let answers = answers(&mut child, answered)?;
         child.finish()?;
-        self.settle(&id, &claimed, &written, &answers)
+        self.settle((&id, when.bytes()), &claimed, &written, &answers)
+            .map(|let_in| self.count(let_in, answered_before, &when))
     }
 
-    /// Compares what both writers were told with what the store holds.
+    fn count(&mut self, let_in: bool, answered: bool, when: &When) {
+        let under_way = !answered && is_of_batch(&self.step);
+        let report = &mut self.report;
+        report.let_in += u64::from(let_in);
+        report.refused += u64::from(!let_in);
+        report.under_way += u64::from(under_way);
+        report.refused_under_way += u64::from(under_way && !let_in);
+        report.let_in_under_way += u64::from(under_way && let_in);
+        let timed = matches!(when, When::After(..));
+        report.timed_under_way += u64::from(under_way && timed);
+    }
+
+    /// Compares what both writers were told with what the store holds, and tells whether the first
+    /// one's part was let in.
     fn settle(
-        &mut self,
-        id: &WorldId,
+        &self,
+        (id, bytes): (&WorldId, usize),
         claimed: &Stand,
         written: &Arc<Part>,
         [flushed, next, again]: &[Answer; 3],
-    ) -> Verdict {
+    ) -> Verdict<bool> {
         let seed = self.report.seed;
-        let [first, second, _] = first_writer(seed, id);
+        let [first, second, _] = first_writer(seed, id, bytes);
         let let_in = claimed.claim.last_number == second.number();
-        self.report.let_in += u64::from(let_in);
-        self.report.refused += u64::from(!let_in);
 
         let mut model = Model::default();
         model.claim(id, &owner(), schema().fingerprint());
@@ -213,7 +246,8 @@ impl<'a, H: Harness> Check<'a, H> {
         check_answers(let_in, flushed, next, again)?;
         let expected = model.world(id).ok_or("the model has the world")?;
         let compared = compare_world(&*self.backend, id, expected);
-        self.runtime.block_on(compared)
+        self.runtime.block_on(compared)?;
+        Ok(let_in)
     }
 }
 
@@ -225,22 +259,34 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// When a writer is stopped.
 enum When {
     At(Halt),
-    /// So long after its flush began.
-    After(Duration),
+    /// So long after it went on from a step, or began its flush.
+    After(Option<Halt>, Duration),
 }
 
 impl When {
     fn halt(&self) -> Option<Halt> {
         match self {
             Self::At(halt) => Some(halt.clone()),
-            Self::After(_) => None,
+            Self::After(halt, _) => halt.clone(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::At(_) => SMALL,
+            Self::After(..) => LARGE,
         }
     }
 }
 
 /// Waits until a flush has gone on for so long, or has ended; its answer, if that was heard.
-fn wait(child: &mut Running, after: Duration) -> Verdict<Option<Answer>> {
+fn wait(child: &mut Running, halt: Option<&Halt>, after: Duration) -> Verdict<Option<Answer>> {
     child.wait_for(|line| (*line == Line::Ready).then_some(()))?;
+    if halt.is_some() {
+        child.wait_for(|line| matches!(line, Line::Halted { .. }).then_some(()))?;
+        child.give_byte();
+        child.wait_for(|line| (*line == Line::GoesOn).then_some(()))?;
+    }
     let moment = Instant::now() + after;
     loop {
         match child.next_until(moment)? {
@@ -254,6 +300,20 @@ fn wait(child: &mut Running, after: Duration) -> Verdict<Option<Answer>> {
         }
     }
 }
+
+/// Hears what a stopped child told before; its answer, if that is among it.
+fn drain(child: &mut Running, mut answered: Option<Answer>) -> Verdict<Option<Answer>> {
+    loop {
+        match child.next_until(Instant::now() + QUIET)? {
+            Heard::Nothing => return Ok(answered),
+            Heard::Line(line) => answered = answered.or_else(|| answer(&line)),
+            Heard::End => return Err(child.ended_early()),
+        }
+    }
+}
+
+/// How long nothing is heard of a child that has told all.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// The second writer, at work: it claims, and persists a part.
 struct Second(tokio::task::JoinHandle<Verdict<(Stand, Arc<Part>)>>);

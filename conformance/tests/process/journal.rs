@@ -43,6 +43,8 @@ pub(crate) enum Defect {
     KeepsRefused,
     /// Says that it is open in one process at a time, and opens in all of them.
     LetsOthersIn,
+    /// Announces no step of a part.
+    TellsNoSteps,
 }
 
 /// A defect as a type, and whether several processes may have the store open.

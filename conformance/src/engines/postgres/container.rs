@@ -13,7 +13,7 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::image;
+use super::{image, owner};
 
 /// What the container runs: the server, watched.
 const SUPERVISE: &str = include_str!("supervise.sh");
@@ -35,16 +35,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often a container is begun on another port.
 const PORTS: usize = 3;
 
-/// What a container is to be like.
+/// How long a container lasts, what it may take up, and whose it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct Terms {
+    /// Whether it is this process' own: then others remove it when this process has gone.
+    pub(super) own: bool,
     /// The seconds without a user after which the container ends.
     pub(super) patience: u32,
     /// The bytes that its data may take up, in memory; else they are on disk without a bound.
     pub(super) bytes: Option<i64>,
 }
 
-/// A server in a container. It is removed when this is dropped, or ends when nobody uses it.
+/// A server in a container. It is removed when this is dropped, or ends when nobody uses it. One
+/// that a process had to itself is removed by the next process, if it is paused and cannot end.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) container: ContainerAsync<GenericImage>,
@@ -53,13 +56,13 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a container; the connection shows that it is used.
-    pub(super) async fn start(image: &str, room: Room) -> Result<(Self, PgConnection), String> {
+    pub(super) async fn start(image: &str, terms: Terms) -> Result<(Self, PgConnection), String> {
         let password = password();
         let mut tried = Err(String::new());
         for _ in 0..PORTS {
             // Fixed, so that it stays the same when the container leaves and joins a network.
             let port = free_port();
-            tried = begin(image, room, &password, port).await;
+            tried = begin(image, terms, &password, port).await;
             if let Ok(container) = tried {
                 let host = container.get_host().await;
                 let host = host.map_err(|error| format!("the container's host: {error}"))?;
@@ -112,7 +115,7 @@ pub(super) async fn use_server(url: &str) -> Result<PgConnection, String> {
 
 async fn begin(
     image: &str,
-    room: Room,
+    terms: Terms,
     password: &str,
     port: u16,
 ) -> Result<ContainerAsync<GenericImage>, String> {
@@ -123,12 +126,12 @@ async fn begin(
         .with_env_var("POSTGRES_USER", "postgres")
         .with_env_var("POSTGRES_PASSWORD", password)
         .with_env_var("POSTGRES_INITDB_WALDIR", LOG)
-        .with_env_var("AQEVIA_PATIENCE", room.patience.to_string())
+        .with_env_var("AQEVIA_PATIENCE", terms.patience.to_string())
         .with_mapped_port(port, 5432.tcp())
         .with_container_name(format!("{NAME}{port}"))
-        .with_label("org.aqevia.storage", "conformance")
+        .with_labels(owner::labels(terms.own))
         .with_host_config_modifier(narrow);
-    if let Some(bytes) = room.bytes {
+    if let Some(bytes) = terms.bytes {
         request = request.with_mount(Mount::tmpfs_mount(DATA).with_size_bytes(bytes));
     }
     request.start().await.map_err(|error| error.to_string())

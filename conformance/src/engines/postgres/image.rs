@@ -8,6 +8,7 @@ use testcontainers::GenericImage;
 use testcontainers::bollard::Docker;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// The image to use, which is to be used like the public one.
@@ -58,7 +59,9 @@ pub(super) async fn find(engine: &Docker) -> Result<String, String> {
     match pulled(engine, PUBLIC).await {
         Ok(image) => Ok(image),
         Err(error) => {
-            make().map_err(|failed| format!("the image {PUBLIC}: {error}; {failed}; {}", advice()))
+            let made = spawn_blocking(make).await;
+            let made = made.unwrap_or_else(|failed| Err(failed.to_string()));
+            made.map_err(|failed| format!("the image {PUBLIC}: {error}; {failed}; {}", advice()))
         }
     }
 }

@@ -13,7 +13,7 @@ use testcontainers::core::{CmdWaitFor, ExecCommand};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::container::{DATA, Room, Server, use_server};
+use super::container::{DATA, Server, Terms, use_server};
 use super::harness::open_at;
 use super::{image, server};
 
@@ -47,13 +47,14 @@ impl Drop for Used {
 impl OwnServer {
     /// Starts one, with so many bytes of room for its data or with all there is.
     pub(super) async fn start(bytes: Option<i64>) -> Self {
-        let room = Room {
+        let terms = Terms {
+            own: true,
             patience: PATIENCE_S,
             bytes,
         };
         let engine = image::engine().await;
         let engine = engine.unwrap_or_else(|error| panic!("{error}"));
-        let (server, used) = server::own(room)
+        let (server, used) = server::own(terms)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
@@ -66,6 +67,17 @@ impl OwnServer {
     /// A backend over the one store of the server.
     pub(super) fn open(&self) -> Arc<dyn StorageBackend> {
         open_at(&self.server.url)
+    }
+
+    /// A connection past the store.
+    pub(super) async fn sql(&self) -> PgConnection {
+        let sql = PgConnection::connect(&self.server.url).await;
+        sql.expect("a connection to the server")
+    }
+
+    /// The URL of its one database.
+    pub(super) fn url(&self) -> &str {
+        &self.server.url
     }
 
     fn id(&self) -> &str {

@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use sqlx::{Connection, PgConnection};
+use testcontainers::bollard::Docker;
+use tokio::task::spawn_blocking;
 
-use super::container::{Room, Server, use_server};
-use super::image;
+use super::container::{Server, Terms, use_server};
+use super::{image, owner};
 
 /// A server to test on, as the URL of a database in which schemas may be made.
 pub(super) const URL_VARIABLE: &str = "AQEVIA_TEST_POSTGRES_URL";
 
 /// The seconds between two test binaries of one run are fewer.
-const SHARED: Room = Room {
+const SHARED: Terms = Terms {
+    own: false,
     patience: 3,
     bytes: None,
 };
@@ -24,8 +27,8 @@ const SHARED: Room = Room {
 /// A server that goes before the variable.
 static GIVEN: OnceLock<String> = OnceLock::new();
 
-/// Tests on the server of a URL, whatever the environment says. Only the first call counts, and only
-/// before the first harness.
+/// Tests on the server of a URL, whatever the environment says. Only the first call counts, and
+/// only before the first harness.
 pub fn test_on(url: String) {
     let _ = GIVEN.set(url);
 }
@@ -65,8 +68,8 @@ async fn given(url: String) -> Result<Found, String> {
 /// The server that all test processes of this user share, each with a connection that shows its
 /// use. The first one starts it and notes where it is.
 async fn shared() -> Result<Found, String> {
-    let engine = image::engine().await?;
-    let (mut note, noted) = Note::open()?;
+    let engine = engine().await?;
+    let (mut note, noted) = Note::open().await?;
     let image = image::find(&engine).await?;
     if let Some((noted_image, url)) = noted.split_once('\n')
         && noted_image == image
@@ -88,19 +91,32 @@ async fn shared() -> Result<Found, String> {
 }
 
 /// A server that nobody else uses.
-pub(super) async fn own(room: Room) -> Result<(Server, PgConnection), String> {
-    let engine = image::engine().await?;
-    let (note, _) = Note::open()?;
+pub(super) async fn own(terms: Terms) -> Result<(Server, PgConnection), String> {
+    let engine = engine().await?;
+    let (note, _) = Note::open().await?;
     let image = image::find(&engine).await?;
     drop(note);
-    Server::start(&image, room).await
+    Server::start(&image, terms).await
+}
+
+/// The container engine, without the containers whose process has gone.
+async fn engine() -> Result<Docker, String> {
+    let engine = image::engine().await?;
+    owner::remove_abandoned(&engine).await?;
+    Ok(engine)
 }
 
 /// The file that tells where the shared server is. It is locked while it is open.
 struct Note(File, PathBuf);
 
 impl Note {
-    fn open() -> Result<(Self, String), String> {
+    /// Opens it once no other process has it open, and reads it.
+    async fn open() -> Result<(Self, String), String> {
+        let opened = spawn_blocking(Self::open_blocking).await;
+        opened.map_err(|error| format!("open the note of the test server: {error}"))?
+    }
+
+    fn open_blocking() -> Result<(Self, String), String> {
         let user = rustix::process::getuid().as_raw();
         let path = env::temp_dir().join(format!("aqevia-conformance-postgres-{user}"));
         let mut text = String::new();
@@ -112,7 +128,6 @@ impl Note {
             .mode(0o600)
             .open(&path)
             .and_then(|mut file| {
-                // Blocks the thread of the test server, which does nothing else before.
                 file.lock()?;
                 file.read_to_string(&mut text)?;
                 Ok(file)

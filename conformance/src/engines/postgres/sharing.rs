@@ -33,15 +33,17 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// # Panics
 /// If the processes do not share a server, or if its container stays.
 pub async fn shared_server_ends(test: &str) {
-    if env::var_os(USER_VARIABLE).is_some() {
-        return use_until_killed().await;
+    if is_user() {
+        let harness = PostgresHarness::new().await;
+        return use_until_killed(&harness.location());
     }
     // Its note is elsewhere, so this is not the server that other tests use.
     let folder = tempfile::tempdir().expect("a folder");
     let mut users = [user(test, folder.path()), user(test, folder.path())];
     let mut servers = Vec::new();
     for user in &mut users {
-        servers.push(server_of(user).await);
+        let location = location_of(user).await;
+        servers.push(split_location(&location).expect("a location").0);
     }
     assert_eq!(servers[0], servers[1], "the server of two processes");
     for user in &mut users {
@@ -50,7 +52,7 @@ pub async fn shared_server_ends(test: &str) {
     wait_until_gone(&servers[0]).await;
 }
 
-fn user(test: &str, folder: &Path) -> Child {
+pub(super) fn user(test: &str, folder: &Path) -> Child {
     Command::new(env::current_exe().expect("the test binary"))
         .args(["--exact", test])
         .env(USER_VARIABLE, "1")
@@ -63,18 +65,22 @@ fn user(test: &str, folder: &Path) -> Child {
         .expect("a process")
 }
 
-/// Says where the server is, and goes on using it.
-async fn use_until_killed() {
-    let harness = PostgresHarness::new().await;
+/// Whether this process is one that a test started.
+pub(super) fn is_user() -> bool {
+    env::var_os(USER_VARIABLE).is_some()
+}
+
+/// Says where the server is, and lives on.
+pub(super) fn use_until_killed(location: &str) {
     let mut out = stdout();
-    writeln!(out, "\n{MARK}{}", harness.location()).expect("a word to the parent");
+    writeln!(out, "\n{MARK}{location}").expect("a word to the parent");
     out.flush().expect("a word to the parent");
     // Ends with the parent, if that does not kill first.
     let _ = stdin().read(&mut [0]);
 }
 
-/// The URL of the server that a process has found.
-async fn server_of(user: &mut Child) -> String {
+/// What a process says of where its server is.
+pub(super) async fn location_of(user: &mut Child) -> String {
     let out = user.stdout.take().expect("the output of a process");
     let mut lines = BufReader::new(out).lines();
     let location = async {
@@ -86,8 +92,7 @@ async fn server_of(user: &mut Child) -> String {
         panic!("a process found no server; what it says stands above");
     };
     let location = timeout(FOUND, location).await;
-    let location = location.expect("a server in time");
-    split_location(&location).expect("a location").0
+    location.expect("a server in time")
 }
 
 async fn wait_until_gone(server: &str) {
