@@ -9,6 +9,7 @@ use super::plan::{Dice, Stand, noise};
 use super::storm::in_step;
 use crate::Harness;
 use crate::sample::world;
+use crate::writer::persist_settled;
 
 /// How many parts each persists to its own world.
 const PARTS: u64 = 5;
@@ -62,7 +63,7 @@ pub(crate) async fn start_up<H: Harness>(job: &Job, index: u64, round: u64) {
 
 async fn write_shared(backend: &dyn StorageBackend, seed: u64, index: u64, wait: impl Fn()) {
     let stand = Stand::claim(backend, &world(SHARED)).await;
-    let mut stand = stand.expect("P11: `claim` of a world that other processes claim");
+    let stand = stand.expect("P11: `claim` of a world that other processes claim");
     let claim = &stand.claim;
     Line::Claimed {
         world: SHARED.to_owned(),
@@ -73,8 +74,9 @@ async fn write_shared(backend: &dyn StorageBackend, seed: u64, index: u64, wait:
     }
     .say();
     wait();
-    let persisted = stand.persist(backend, shared_records(seed, index)).await;
-    say(persisted.err().as_ref());
+    // Another process may be claiming the world at this moment.
+    let part = stand.part(shared_records(seed, index));
+    say(persist_settled(backend, &part).await.err().as_ref());
 }
 
 fn say(refused: Option<&Error>) {
