@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
 use aqevia_storage::{
     Batch, Claim, Error, ErrorKind, Fingerprint, Owner, Receipt, Result, StatsCounter, WorldId,
@@ -15,7 +15,6 @@ use crate::checkpoint::{Checkpointer, checkpoint};
 use crate::error::writing;
 use crate::layout::Opened;
 use crate::permissions::fault;
-use crate::pool::blocking;
 use crate::write;
 
 /// What the writer is asked to do. Its answer may find nobody who still wants it.
@@ -42,7 +41,8 @@ const COMMANDS_MAX: usize = 64;
 /// The one way to the connection that writes. The thread ends when this is dropped.
 pub(crate) struct Writer {
     commands: mpsc::Sender<Command>,
-    thread: Mutex<Option<JoinHandle<Result<()>>>>,
+    /// How the thread ends, until a `close` has told it.
+    end: Mutex<Option<oneshot::Receiver<Result<()>>>>,
     stats: Arc<StatsCounter>,
 }
 
@@ -61,13 +61,17 @@ impl Writer {
             stats: Arc::clone(&stats),
         };
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
-        let thread = Builder::new()
+        let (ended, end) = oneshot::channel();
+        Builder::new()
             .name("aqevia-sqlite-writer".to_owned())
-            .spawn(move || desk.run(received))
+            // A thread that panics drops the sender instead.
+            .spawn(move || {
+                let _ = ended.send(desk.run(received));
+            })
             .map_err(|error| fault(&path.unwrap_or_default(), error))?;
         Ok(Self {
             commands,
-            thread: Mutex::new(Some(thread)),
+            end: Mutex::new(Some(end)),
             stats,
         })
     }
@@ -120,16 +124,16 @@ impl Writer {
 
     /// Ends the thread when it has done what it was asked before, and waits for it.
     pub(crate) async fn close(&self) -> Result<()> {
-        let mut thread = self.thread.lock().await;
-        if thread.is_none() {
-            return Ok(());
-        }
-        // It fails if the thread has ended by itself, which joining it tells.
-        let _ = self.commands.send(Command::Close).await;
-        let Some(thread) = thread.take() else {
+        let mut end = self.end.lock().await;
+        let Some(ended) = end.as_mut() else {
             return Ok(());
         };
-        blocking(|| thread.join().unwrap_or_else(|_| Err(panicked()))).await
+        // It fails if the thread was told before, or has ended by itself.
+        let _ = self.commands.send(Command::Close).await;
+        // If this is dropped meanwhile, the next who closes waits on.
+        let ended = ended.await.unwrap_or_else(|_| Err(panicked()));
+        *end = None;
+        ended
     }
 
     /// Sends a command and waits for its answer; `lost` is the kind of an answer that never comes.
@@ -213,8 +217,13 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
     use aqevia_storage::SchemaPolicy;
+
+    use super::*;
 
     #[tokio::test]
     async fn a_panic_of_the_thread_leaves_nobody_waiting() {
@@ -233,5 +242,32 @@ mod tests {
         let claim = writer.claim(&world, &owner, Fingerprint([0; 32])).await;
         assert_eq!(claim.unwrap_err().kind(), ErrorKind::Closed);
         writer.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_close_that_was_given_up_leaves_the_next_waiting_for_the_end() {
+        let config = SqliteConfig::memory();
+        let opened = crate::layout::open(&config, SchemaPolicy::Upgrade).unwrap();
+        let writer = Writer::start(opened, &config, Arc::default()).unwrap();
+        let (go_on, told) = std::sync::mpsc::channel::<()>();
+        let mut work = pin!(writer.read(move |_| Ok(told.recv().is_ok())));
+        assert!(poll_once(work.as_mut()).await.is_none());
+        for _ in 0..2 {
+            let given_up = poll_once(pin!(writer.close())).await;
+            assert!(given_up.is_none(), "the thread is at work");
+        }
+        go_on.send(()).unwrap();
+        writer.close().await.unwrap();
+        assert!(work.await.unwrap());
+        writer.close().await.unwrap();
+    }
+
+    /// What a future has, asked once.
+    async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 }
