@@ -9,14 +9,14 @@ use conformance::engines::postgres::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_that_is_killed_keeps_what_it_acknowledged() {
     let report = server_outages(Outage::Kill, 3).await;
-    assert_eq!(report.recovery_ms.len(), 3);
+    assert!(report.recovery_ms.max > 0.0, "{report:?}");
     assert!(report.unavailable + report.ambiguous > 0, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_that_is_paused_keeps_what_it_acknowledged() {
     let report = server_outages(Outage::Pause, 2).await;
-    assert_eq!(report.recovery_ms.len(), 2);
+    assert_eq!(report.unavailable + report.ambiguous, 0, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,9 +71,42 @@ fn write_figures(figures: &Map<String, Value>, page: &mut String) -> std::fmt::R
     if figures.is_empty() {
         return Ok(());
     }
+    if let Some(columns) = columns(figures) {
+        return write_rows(&columns, figures, page);
+    }
     writeln!(page, "| | |\n| --- | --- |")?;
     for (name, value) in figures {
         writeln!(page, "| {} | {} |", name.replace('_', " "), text(value))?;
+    }
+    Ok(())
+}
+
+/// The names of the figures, where each row has the same ones.
+fn columns(rows: &Map<String, Value>) -> Option<Vec<&String>> {
+    let mut rows = rows.values();
+    let columns: Vec<_> = rows.next()?.as_object()?.keys().collect();
+    let same = |row: &Value| {
+        row.as_object()
+            .is_some_and(|row| row.keys().eq(columns.iter().copied()))
+    };
+    rows.all(same).then_some(columns)
+}
+
+fn write_rows(
+    columns: &[&String],
+    rows: &Map<String, Value>,
+    page: &mut String,
+) -> std::fmt::Result {
+    let heads: Vec<_> = columns.iter().map(|name| name.replace('_', " ")).collect();
+    writeln!(page, "| | {} |", heads.join(" | "))?;
+    writeln!(page, "| --- |{}", " --- |".repeat(columns.len()))?;
+    for (name, row) in rows {
+        let cells: Vec<_> = columns
+            .iter()
+            .filter_map(|column| row.get(column))
+            .map(text)
+            .collect();
+        writeln!(page, "| {name} | {} |", cells.join(" | "))?;
     }
     Ok(())
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqevia_storage::{BatchRecord, StorageBackend, WorldId};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::Harness;
 use crate::harness::{close, open};
+use crate::process::Percentiles;
 use crate::sample::{Kind, world};
 use crate::suite::on_runtime;
 use crate::writer::Writer;
@@ -21,9 +21,8 @@ pub(super) struct Figures {
     batches: u64,
     /// Records of a batch: Puts of 300 bytes in a collection with history `All`.
     records_per_batch: u64,
-    batch_p50_us: u64,
-    batch_p99_us: u64,
-    batch_max_us: u64,
+    /// How long a batch takes.
+    batch_ms: Percentiles,
     /// Bytes of the payloads of all records; each is in the log, and each key's newest in the state.
     payload_bytes: u64,
     /// Bytes of the whole store after it was closed and opened again.
@@ -51,9 +50,7 @@ pub(super) fn figures<H: Harness>() -> Figures {
         Figures {
             batches: BATCHES,
             records_per_batch: RECORDS,
-            batch_p50_us: times.value_at_quantile(0.5),
-            batch_p99_us: times.value_at_quantile(0.99),
-            batch_max_us: times.max(),
+            batch_ms: Percentiles::of(times),
             payload_bytes,
             store_bytes: usage.store_bytes,
             store_bytes_per_payload_byte: rounded(usage.store_bytes, payload_bytes),
@@ -61,15 +58,15 @@ pub(super) fn figures<H: Harness>() -> Figures {
     })
 }
 
-async fn persist_all(backend: &Arc<dyn StorageBackend>, world: &WorldId) -> Histogram<u64> {
+async fn persist_all(backend: &Arc<dyn StorageBackend>, world: &WorldId) -> Vec<Duration> {
     let mut writer = Writer::claim(backend, world).await;
-    let mut times = Histogram::new(3).expect("three digits");
+    let mut times = Vec::new();
     for batch in 0..BATCHES {
         let records = (0..RECORDS).map(|index| put(world, batch * RECORDS + index));
         let records = records.collect();
         let begin = Instant::now();
         writer.persist(records).await;
-        times.saturating_record(micros(begin.elapsed()));
+        times.push(begin.elapsed());
     }
     times
 }
@@ -79,10 +76,6 @@ fn put(world: &WorldId, index: u64) -> BatchRecord {
     let key = format!("key {:05}", index * 7919 % KEYS);
     let text = format!("{index:0PAYLOAD_BYTES$}");
     Kind::Treaties.put(world, &key, &text)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A ratio with two digits after the point.

@@ -61,7 +61,7 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    pub(super) fn of(mut times: Vec<Duration>) -> Self {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort();
         let at = |share: usize| {
             let index = (times.len() * share).div_ceil(100).saturating_sub(1);

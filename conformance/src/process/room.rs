@@ -44,11 +44,11 @@ const OPT_OUT: &str = "AQEVIA_TEST_NO_ROOM";
 /// nobody make a small file system: the message says what to do.
 pub fn no_room<H: Harness>(launcher: &Launcher, seed: u64) -> RoomReport {
     if std::env::var(OPT_OUT).is_ok_and(|value| value == "off") {
-        return not_tried(&format!("not tried: {OPT_OUT} is off"));
+        return not_tried(&format!("{OPT_OUT} is off"));
     }
     let folder = tempfile::tempdir().expect("a folder");
     if !in_files::<H>(folder.path()) {
-        return not_tried("not tried: the store is kept by a server");
+        return not_tried("the store is kept by a server");
     }
     let inside = inside(launcher, folder.path());
     let done = run(&inside, folder.path(), seed);

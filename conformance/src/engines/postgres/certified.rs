@@ -51,7 +51,7 @@ fn harmed(harm: Harm) -> Value {
             _ => 1,
         };
         let report = on_runtime(proxy_faults(harm, operation, every));
-        (format!("{operation:?}"), value(&report))
+        (operation.name().to_owned(), value(&report))
     });
     Value::Object(Map::from_iter(reports))
 }

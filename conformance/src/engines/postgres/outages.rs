@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::own::OwnServer;
 use crate::contents::paged_log;
+use crate::process::Percentiles;
 use crate::sample::{events, world};
 use crate::writer::{Writer, persist};
 
 /// What befalls the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
     /// All its processes are killed by SIGKILL, and it is started again.
     Kill,
@@ -45,10 +45,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 ///
 /// That the store holds each acknowledged part, whole, once and in order, has been checked before
 /// there is a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct OutageReport {
     /// What befell the server.
+    #[serde(skip)]
     pub outage: Outage,
     /// How often.
     pub times: u32,
@@ -62,9 +63,8 @@ pub struct OutageReport {
     pub ambiguous: usize,
     /// How many parts were found to be stored when they were persisted again.
     pub repeated: usize,
-    /// For each outage: the milliseconds from its end, or from the kill, to the next
-    /// acknowledgement.
-    pub recovery_ms: Vec<u64>,
+    /// How long it took from the end of an outage, or from the kill, to the next acknowledgement.
+    pub recovery_ms: Percentiles,
 }
 
 /// Lets outages befall a server of its own while a writer persists parts without a break and
@@ -80,12 +80,12 @@ pub async fn server_outages(outage: Outage, times: u32) -> OutageReport {
     let store = server.open();
     store.init(SchemaPolicy::Upgrade).await.expect("`init`");
     let writing = tokio::spawn(write(store, acknowledged, stopped));
-    let mut recovery_ms = Vec::new();
+    let mut recoveries = Vec::new();
     for _ in 0..times {
         wait_for_parts(&mut watched, PARTS_BETWEEN).await;
         let begin = befall(&server, outage).await;
         wait_for_parts(&mut watched, 1).await;
-        recovery_ms.push(begin.elapsed().as_millis() as u64);
+        recoveries.push(begin.elapsed());
     }
     wait_for_parts(&mut watched, PARTS_BETWEEN).await;
     stop.send_replace(true);
@@ -111,7 +111,7 @@ pub async fn server_outages(outage: Outage, times: u32) -> OutageReport {
             .iter()
             .filter(|(_, receipt)| receipt.repeated)
             .count(),
-        recovery_ms,
+        recovery_ms: Percentiles::of(recoveries),
     }
 }
 

@@ -10,8 +10,7 @@ use crate::sample::world;
 const MESSAGES_MAX: u32 = 1000;
 
 /// What is done while the line is harmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A part is persisted, and persisted again.
     Persist,
@@ -34,6 +33,18 @@ impl Operation {
         Self::Read,
         Self::Init,
     ];
+
+    /// What it is called in a certificate.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Persist => "persist",
+            Self::PersistAndClaim => "persist, and another claims",
+            Self::Claim => "claim",
+            Self::Read => "read",
+            Self::Init => "init",
+        }
+    }
 }
 
 /// What was answered to an operation while the line was harmed at each of its messages in turn.
@@ -43,8 +54,10 @@ impl Operation {
 #[non_exhaustive]
 pub struct ProxyReport {
     /// What was done to the line.
+    #[serde(skip)]
     pub harm: Harm,
     /// What was being done meanwhile.
+    #[serde(skip)]
     pub operation: Operation,
     /// The messages, of the client and of the server, at which the line was harmed.
     pub cases: u32,
