@@ -209,7 +209,8 @@ impl PostgresConfig {
 /// What is being opened, for messages: `open postgres database "worlds" on localhost:5432`.
 impl fmt::Display for PostgresConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (database, host, port) = (&self.database, &self.host, self.port);
+        let (database, port) = (&self.database, self.port);
+        let host = self.host.escape_debug();
         write!(f, "open postgres database {database:?} on {host}:{port}")
     }
 }

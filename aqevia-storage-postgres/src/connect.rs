@@ -12,7 +12,7 @@ use crate::error::{connecting, opening};
 use crate::{PostgresConfig, SslMode};
 
 /// The first Postgres that has what the statements of this crate need and is still looked after.
-const VERSION_MIN: i32 = 130_000;
+const VERSION_MIN: u32 = 130_000;
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +53,7 @@ impl Connector {
             options: options(config),
             schema: config.schema.as_str().into(),
             reply_max: config.reply_timeout,
-            // Order matters: tables are made in the first, and a temporary one hides none of ours.
-            search_path: format!("\"{}\", pg_temp", config.schema),
+            search_path: search_path(&config.schema),
             statement_timeout: config.statement_timeout,
             lock_timeout: config.lock_timeout.unwrap_or(config.pool.busy_timeout),
             idle_in_transaction_timeout: idle
@@ -65,6 +64,7 @@ impl Connector {
     /// Opens the session that `init` works in, and tells of its server.
     pub(crate) async fn open(&self) -> Result<(PgConnection, Server)> {
         let mut connection = self.options.connect().await.map_err(opening)?;
+        check_version(connection.server_version_num())?;
         let server = self.set_up(&mut connection, Access::Write).await;
         let server = server.map_err(opening)?;
         server.check(Access::Write)?;
@@ -74,6 +74,7 @@ impl Connector {
     /// Opens a session, and tells of its server.
     pub(crate) async fn connect(&self, access: Access) -> Result<(PgConnection, Server)> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
+        check_version(connection.server_version_num())?;
         let server = self.set_up(&mut connection, access).await;
         let server = server.map_err(connecting)?;
         server.check(access)?;
@@ -93,6 +94,12 @@ impl Connector {
             .await?;
         Server::of(&row)
     }
+}
+
+/// Where a session looks for tables.
+pub(crate) fn search_path(schema: &str) -> String {
+    // Order matters: tables are made in the first, and a temporary one hides none of ours.
+    format!("\"{schema}\", pg_temp")
 }
 
 /// The options of the driver, each of them set, so that none is as the environment has it.
@@ -143,10 +150,29 @@ fn check_environment(config: &PostgresConfig, is_set: impl Fn(&str) -> bool) -> 
     )))
 }
 
+/// Refuses a server that is too old, by the number of its version.
+///
+/// Each server tells it unasked when a session begins; one that is too old would refuse to set the
+/// session up.
+fn check_version(number: Option<u32>) -> Result<()> {
+    let Some(number) = number.filter(|number| *number < VERSION_MIN) else {
+        return Ok(());
+    };
+    let (major, rest) = (number / 10_000, number % 10_000);
+    // Before 10 a release was of three numbers.
+    let found = match major {
+        10.. => format!("{major}.{rest}"),
+        _ => format!("{major}.{}.{}", rest / 100, rest % 100),
+    };
+    let least = VERSION_MIN / 10_000;
+    let matter = format!("the server is Postgres {found}: use Postgres {least} or later");
+    Err(Error::new(ErrorKind::Unsupported, matter))
+}
+
 /// The server of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    version_number: i32,
+    version_number: u32,
     version: String,
     encoding: String,
     is_standby: bool,
@@ -160,7 +186,7 @@ pub(crate) struct Server {
 impl Server {
     fn of(row: &PgRow) -> sqlx::Result<Self> {
         Ok(Self {
-            version_number: row.try_get("version_number")?,
+            version_number: row.try_get::<i32, _>("version_number")?.cast_unsigned(),
             version: row.try_get("version")?,
             encoding: row.try_get("encoding")?,
             is_standby: row.try_get("is_standby")?,
@@ -174,11 +200,7 @@ impl Server {
 
     fn check(&self, access: Access) -> Result<()> {
         let refused = |kind, matter: String| Err(Error::new(kind, matter));
-        if self.version_number < VERSION_MIN {
-            let (found, least) = (&self.version, VERSION_MIN / 10_000);
-            let matter = format!("the server is Postgres {found}: use Postgres {least} or later");
-            return refused(ErrorKind::Unsupported, matter);
-        }
+        check_version(Some(self.version_number))?;
         if self.encoding != "UTF8" {
             let found = &self.encoding;
             let matter = format!(

@@ -32,6 +32,24 @@ pub(crate) fn committing(error: sqlx::Error) -> Error {
     translate(&error, Step::Commit)
 }
 
+/// The error of a role that may not use a schema.
+pub(crate) fn denied(kind: ErrorKind, schema: &str) -> Error {
+    let cause = Cause {
+        message: format!("USAGE on schema {schema:?} is missing"),
+        ..Cause::default()
+    };
+    Error::new(kind, DENIED).with_source(cause)
+}
+
+/// What an error means that says that tables are missing, when they are there.
+pub(crate) fn found_again(missing: &Error) -> Error {
+    let error = Error::new(ErrorKind::Unavailable, FOUND_AGAIN);
+    match cause(missing) {
+        Some(cause) => error.with_source(cause.clone()),
+        None => error,
+    }
+}
+
 /// The doubt about what was committed with a warning. The session goes on, but its end is harmless.
 pub(crate) fn warned(warning: &str) -> Error {
     let cause = Cause {
@@ -46,9 +64,15 @@ pub(crate) fn is_lost(error: &Error) -> bool {
     cause(error).is_some_and(|cause| cause.lost)
 }
 
+/// Whether an error says that a table or the schema is not there.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    cause(error).is_some_and(|cause| matches!(&*cause.code, "3F000" | "42P01"))
+}
+
 /// Whether an error of a statement for several worlds may be the fault of one of them.
 pub(crate) fn is_of_one(error: &Error) -> bool {
-    let of_tables = cause(error).is_some_and(|cause| cause.of_tables);
+    let class = cause(error).and_then(|cause| cause.code.get(..2));
+    let of_tables = matches!(class, Some("3F" | "42"));
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) && !of_tables
 }
 
@@ -69,12 +93,12 @@ enum Step {
 
 /// What is kept of a driver's error: no more than its message, for the details of an answer may
 /// hold a whole row.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Cause {
     message: String,
     lost: bool,
-    /// Whether it is of what the tables are, and not of a row.
-    of_tables: bool,
+    /// The SQLSTATE of an answer.
+    code: String,
 }
 
 impl fmt::Display for Cause {
@@ -95,7 +119,7 @@ fn translate(error: &sqlx::Error, step: Step) -> Error {
         let cause = Cause {
             message,
             lost,
-            of_tables: false,
+            code: String::new(),
         };
         return Error::new(kind, matter).with_source(cause);
     };
@@ -103,7 +127,7 @@ fn translate(error: &sqlx::Error, step: Step) -> Error {
     let cause = Cause {
         message: format!("SQLSTATE {code}: {}", answer.message()),
         lost: fatal,
-        of_tables: matches!(code.get(..2), Some("3F" | "42")),
+        code: code.to_owned(),
     };
     Error::new(kind_of(code, fatal, step), matter_of(code, step)).with_source(cause)
 }
@@ -175,7 +199,7 @@ fn matter_of(code: &str, step: Step) -> &'static str {
             "the server refuses the login: correct user and password in the URL, or pg_hba.conf"
         }
         "3D000" => "the database is not there: create it, or correct the URL",
-        "42501" => "the role may not do this: grant it the rights that the README lists",
+        "42501" => DENIED,
         "25006" => {
             "the server or database is read-only: connect to the primary, or make it writable"
         }
@@ -237,6 +261,12 @@ fn of_driver(error: &sqlx::Error, step: Step) -> (ErrorKind, &'static str) {
         _ => (unknown(step), "the connection to the server broke"),
     }
 }
+
+const DENIED: &str = "the role may not do this: grant it the rights that the README lists";
+
+const FOUND_AGAIN: &str = "the tables were not found and are there: the role's rights changed at \
+                           that moment, or a pooler gives the session to others: try again, or let \
+                           the pooler keep sessions";
 
 const NOT_REACHED: &str = "the server cannot be reached: see that it runs and that host and port \
                            are right";

@@ -3,7 +3,7 @@
 use aqevia_storage::{Error, ErrorKind, Result};
 use sqlx::PgConnection;
 
-use crate::error::settling;
+use crate::error::{denied, found_again, is_missing, settling};
 use crate::layout::{APPLICATION, LAYOUT};
 
 /// What a schema holds.
@@ -11,7 +11,7 @@ use crate::layout::{APPLICATION, LAYOUT};
 pub(crate) enum Found {
     /// There is no such schema.
     NoSchema,
-    /// No table: a store can be made in it.
+    /// No object: a store can be made in it.
     Nothing,
     /// A store of the present layout.
     Present,
@@ -22,38 +22,47 @@ pub(crate) enum Found {
 /// Looks at a schema, and changes nothing (clauses B3, B6).
 ///
 /// # Errors
-/// `Incompatible` if what is there is not ours, `Corrupt` if it is ours and a part of it is missing.
+/// `Incompatible` if what is there is not ours, `Invalid` if the role may not use it, `Corrupt` if it
+/// is ours and a part of it is missing.
 pub(crate) async fn look(connection: &mut PgConnection, schema: &str) -> Result<Found> {
     let names = |sql| {
         sqlx::query_scalar::<_, String>(sql)
             .bind(schema)
             .persistent(false)
     };
-    let count = sqlx::query_scalar(include_str!("sql/select_schema.sql")).bind(schema);
-    let count: i64 = count.fetch_one(&mut *connection).await.map_err(settling)?;
-    if count == 0 {
+    let usable = sqlx::query_scalar::<_, bool>(include_str!("sql/select_schema.sql")).bind(schema);
+    let usable = usable.persistent(false).fetch_optional(&mut *connection);
+    let Some(usable) = usable.await.map_err(settling)? else {
         return Ok(Found::NoSchema);
-    }
-    let tables = names(include_str!("sql/select_tables.sql"));
-    let tables = tables.fetch_all(&mut *connection).await.map_err(settling)?;
-    if tables.is_empty() {
-        return Ok(Found::Nothing);
-    }
+    };
+    let objects = names(include_str!("sql/select_objects.sql"));
+    let objects = objects
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(settling)?;
     let columns = names(include_str!("sql/select_columns.sql"));
     let columns = columns
         .fetch_all(&mut *connection)
         .await
         .map_err(settling)?;
-    if columns != ["application", "id", "version"] {
-        return Err(foreign(schema, &tables));
+    if !objects.is_empty() && columns != META_COLUMNS {
+        return Err(foreign(schema, &objects));
     }
-    let version = version(connection, schema, &tables).await?;
+    // Order matters: without this right nothing in the schema is found, and what is made for it is
+    // made among the temporary tables.
+    if !usable {
+        return Err(denied(ErrorKind::Invalid, schema));
+    }
+    if objects.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let version = version(connection, schema, &objects).await?;
     if version != LAYOUT {
         return Ok(Found::Other(version));
     }
     let missing = TABLES
         .into_iter()
-        .find(|name| !tables.iter().any(|table| table == name));
+        .find(|name| !objects.iter().any(|object| object == name));
     match missing {
         Some(name) => Err(Error::corrupt(format!(
             "schema {schema:?} is a store of ours, but its table {name} is missing: restore it \
@@ -63,15 +72,34 @@ pub(crate) async fn look(connection: &mut PgConnection, schema: &str) -> Result<
     }
 }
 
-const TABLES: [&str; 4] = ["worlds", "world_records", "world_state", "world_batches"];
+/// The tables of a store.
+pub(crate) const TABLES: [&str; 5] = [
+    "schema_meta",
+    "worlds",
+    "world_records",
+    "world_state",
+    "world_batches",
+];
+
+/// The columns of `schema_meta`, by which a store of ours is known.
+const META_COLUMNS: [&str; 3] = ["application text", "id integer", "version integer"];
 
 /// The version that a store says it has.
-async fn version(connection: &mut PgConnection, schema: &str, tables: &[String]) -> Result<i32> {
+async fn version(connection: &mut PgConnection, schema: &str, objects: &[String]) -> Result<i32> {
     let stamp = sqlx::query_as(include_str!("sql/select_version.sql")).persistent(false);
-    let stamp: Option<(String, i32)> = stamp.fetch_optional(connection).await.map_err(settling)?;
+    let stamp = stamp.fetch_optional(connection).await.map_err(|error| {
+        // The catalog has just shown the table.
+        let error = settling(error);
+        if is_missing(&error) {
+            found_again(&error)
+        } else {
+            error
+        }
+    });
+    let stamp: Option<(String, i32)> = stamp?;
     match stamp {
         Some((application, version)) if application == APPLICATION => Ok(version),
-        Some(_) => Err(foreign(schema, tables)),
+        Some(_) => Err(foreign(schema, objects)),
         None => Err(Error::corrupt(format!(
             "schema {schema:?} is a store of ours, but its schema_meta holds no version: restore it \
              from a copy"
@@ -79,13 +107,13 @@ async fn version(connection: &mut PgConnection, schema: &str, tables: &[String])
     }
 }
 
-fn foreign(schema: &str, tables: &[String]) -> Error {
-    let shown: Vec<_> = tables
+fn foreign(schema: &str, objects: &[String]) -> Error {
+    let shown: Vec<_> = objects
         .iter()
         .take(3)
         .map(|name| format!("{name:?}"))
         .collect();
-    let more = if tables.len() > shown.len() {
+    let more = if objects.len() > shown.len() {
         ", …"
     } else {
         ""

@@ -12,6 +12,7 @@ mod parts;
 mod pool;
 mod read;
 mod reply;
+mod rights;
 mod snapshot;
 mod standing;
 mod store;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::connect::{Access, Connector, Server};
 use crate::error::{is_lost, reading};
 use crate::reply::reply;
+use crate::rights;
 use crate::store::Reading;
 
 /// Sessions for one kind of access. Clones share them.
@@ -225,6 +226,22 @@ impl Lease {
     pub(crate) async fn read<T>(&mut self, page: Reading<T>) -> Result<T> {
         let reply_max = self.terms().reply_max;
         reply(reply_max, page(self.connection()), reading).await
+    }
+
+    /// See [`rights::explain`].
+    pub(crate) async fn explain(&mut self, error: Error) -> Error {
+        let Session {
+            connection, terms, ..
+        } = &mut self.session;
+        rights::explain(connection, terms, error).await
+    }
+
+    /// See [`rights::explain_in_transaction`].
+    pub(crate) async fn explain_in_transaction(&mut self, error: Error) -> Error {
+        let Session {
+            connection, terms, ..
+        } = &mut self.session;
+        rights::explain_in_transaction(connection, terms, error).await
     }
 
     /// Gives the session back if it did what it was asked to; one that failed ends.

@@ -29,7 +29,10 @@ pub(crate) async fn begin(lease: &mut Lease, world: &WorldId) -> Result<()> {
         // Order matters: a transaction sees the store as of its first read.
         head(lease.connection(), world).await.map(drop)
     };
-    reply(reply_max, begun, reading).await
+    match reply(reply_max, begun, reading).await {
+        Err(error) => Err(lease.explain_in_transaction(error).await),
+        begun => begun,
+    }
 }
 
 /// The snapshots that are there, so that closing the store ends them.
@@ -123,13 +126,18 @@ impl Snapshot {
             let Some(mut lease) = view.take() else {
                 return Err(ended(age_max));
             };
-            let read = lease.read(page).await;
-            match &read {
-                Ok(_) => *view = Some(lease),
+            match lease.read(page).await {
+                Ok(read) => {
+                    *view = Some(lease);
+                    Ok(read)
+                }
                 // The server has given up the transaction.
-                Err(error) => lease.finish(Some(error)).await,
+                Err(error) => {
+                    let error = lease.explain_in_transaction(error).await;
+                    lease.finish(Some(&error)).await;
+                    Err(error)
+                }
             }
-            read
         };
         let doing = |error: Error| error.context(format_args!("read snapshot of {:?}", self.world));
         let read = finished(read, ErrorKind::Unavailable).await;

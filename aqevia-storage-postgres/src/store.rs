@@ -82,7 +82,10 @@ impl Store {
         let pool = self.readers.clone();
         let read = async move {
             let mut lease = pool.lease(permit).await?;
-            let read = lease.read(page).await;
+            let read = match lease.read(page).await {
+                Err(error) => Err(lease.explain(error).await),
+                read => read,
+            };
             lease.finish(read.as_ref().err()).await;
             read
         };

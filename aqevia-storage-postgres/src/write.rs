@@ -17,6 +17,7 @@ use crate::parts;
 use crate::pool::{Lease, Terms};
 use crate::read::get;
 use crate::reply::reply;
+use crate::rights::{elsewhere, explain, look};
 use crate::standing::{Standing, decide};
 use crate::world::damaged;
 
@@ -39,14 +40,18 @@ pub(crate) async fn claim(
             .bind(schema.0)
             .bind(Link::ORIGIN.0)
             .bind(&*terms.schema);
-        let (row, doubt) = commit(&terms, claim.fetch_optional(lease.connection())).await?;
+        let claim = commit(&terms, claim.fetch_optional(lease.connection())).await;
+        let (row, doubt) = match claim {
+            Err(error) => return Err(lease.explain(error).await),
+            Ok(claim) => claim,
+        };
         step("claim: committed");
         if let Some(doubt) = doubt {
             return Err(doubt);
         }
         if let Some(row) = row {
             if get::<i64>(&row, 0)? == ELSEWHERE {
-                return Err(elsewhere(&terms));
+                return Err(look(lease.connection(), &terms, elsewhere(&terms.schema)).await);
             }
             return claimed(&row).map_err(|error| damaged(id.as_str(), &error));
         }
@@ -59,18 +64,6 @@ pub(crate) async fn claim(
 
 /// The epoch, or the place of a part, in a row that says that the session is in another schema.
 const ELSEWHERE: i64 = 0;
-
-/// The error of a session that finds other tables than it was set up to find.
-fn elsewhere(terms: &Terms) -> Error {
-    let schema = &*terms.schema;
-    Error::new(
-        ErrorKind::Incompatible,
-        format!(
-            "the session is no longer in schema {schema:?}, as behind a pooler that gives it to \
-             others between transactions: connect directly, or let the pooler keep sessions"
-        ),
-    )
-}
 
 fn claimed(row: &PgRow) -> Result<Claim> {
     Ok(Claim {
@@ -191,9 +184,10 @@ impl<'a> Desk<'a> {
         let parts = self.some(places);
         let write = parts::write(&parts).bind(self.terms.schema.to_string());
         let written = commit(&self.terms, write.fetch_all(&mut *self.connection)).await;
+        let written = self.explain(written).await;
         let (rows, doubt) = self.note(written)?;
         if let Some(ELSEWHERE) = rows.first().map(|row| get(row, 0)).transpose()? {
-            return self.note(Err(elsewhere(&self.terms)));
+            return self.note_elsewhere().await;
         }
         let doubt = doubt.map_or(Ok(()), |doubt| self.note(Err(doubt)));
         for row in rows {
@@ -260,11 +254,12 @@ impl<'a> Desk<'a> {
         let select = select.bind(worlds).bind(numbers).bind(&*self.terms.schema);
         let rows = select.fetch_all(&mut *self.connection);
         let rows = reply(self.terms.reply_max, rows, identity).await;
-        let rows = self.note(rows.map_err(reading))?;
+        let rows = self.explain(rows.map_err(reading)).await;
+        let rows = self.note(rows)?;
         let standings = rows.iter().map(|row| Ok((get(row, 0)?, Standing::of(row))));
         let standings: BTreeMap<_, _> = standings.collect::<Result<_>>()?;
         if standings.contains_key(&ELSEWHERE) {
-            return self.note(Err(elsewhere(&self.terms)));
+            return self.note_elsewhere().await;
         }
         Ok(standings)
     }
@@ -276,6 +271,21 @@ impl<'a> Desk<'a> {
             let matter = "the connection broke before this part was sent: try again";
             Err(Error::new(ErrorKind::Unavailable, matter).with_source(error.clone()))
         })
+    }
+
+    /// See [`explain`].
+    async fn explain<T>(&mut self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) => Err(explain(&mut *self.connection, &self.terms, error).await),
+            done => done,
+        }
+    }
+
+    /// What it means that a statement was not in the schema of the store.
+    async fn note_elsewhere<T>(&mut self) -> Result<T> {
+        let error = elsewhere(&self.terms.schema);
+        let error = look(&mut *self.connection, &self.terms, error).await;
+        self.note(Err(error))
     }
 
     fn some(&self, places: &[usize]) -> Vec<&'a Arc<Part>> {

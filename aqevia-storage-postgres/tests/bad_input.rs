@@ -55,11 +55,80 @@ async fn a_schema_of_another_program_is_refused_by_its_tables() {
 }
 
 #[tokio::test]
+async fn a_schema_of_another_program_is_refused_by_whatever_is_in_it() {
+    for (object, shown) in [
+        (
+            "CREATE FUNCTION fly() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+            "fly()",
+        ),
+        (
+            "CREATE PROCEDURE land(integer) LANGUAGE sql AS 'SELECT 1'",
+            "land(integer)",
+        ),
+        ("CREATE TYPE mood AS ENUM ('calm')", "mood"),
+        ("CREATE TYPE pair AS (one text, other text)", "pair"),
+        ("CREATE DOMAIN wing AS text", "wing"),
+        ("CREATE TYPE flight AS RANGE (SUBTYPE = integer)", "flight"),
+        ("CREATE TYPE egg", "egg"),
+        ("CREATE COLLATION song FROM \"C\"", "song"),
+        (
+            "CREATE OPERATOR === (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text)",
+            "===",
+        ),
+        (
+            "CREATE TEXT SEARCH DICTIONARY nest (TEMPLATE = simple)",
+            "nest",
+        ),
+    ] {
+        let schema = Schema::new().await;
+        let name = schema.config().schema;
+        let create = format!("CREATE SCHEMA {name}; SET search_path = {name}; {object}");
+        run(&mut schema.sql().await, &create).await;
+        for policy in POLICIES {
+            let says = ["another program's", shown, "choose another schema"];
+            untouched(&schema, policy, ErrorKind::Incompatible, &says).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_an_extension_is_another_program_s() {
+    let database = Database::new("").await;
+    let create = "CREATE SCHEMA aqevia; CREATE EXTENSION pg_trgm SCHEMA aqevia";
+    run(&mut sql(&database.config).await, create).await;
+    let says = ["another program's", "choose another schema"];
+    let config = database.config.clone();
+    refused(
+        config,
+        SchemaPolicy::Upgrade,
+        ErrorKind::Incompatible,
+        &says,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_schema_with_default_privileges_alone_is_empty() {
+    let schema = Schema::new().await;
+    let name = schema.config().schema;
+    let create = format!(
+        "CREATE SCHEMA {name};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {name} GRANT SELECT ON TABLES TO PUBLIC"
+    );
+    run(&mut schema.sql().await, &create).await;
+    open(schema.config()).await.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stamp_of_another_program_is_not_ours() {
     for table in [
         "CREATE TABLE schema_meta (id integer, version integer)",
         "CREATE TABLE schema_meta (id integer, application text, version integer);
          INSERT INTO schema_meta VALUES (1, 'other', 1)",
+        "CREATE TABLE schema_meta (application text, id text, version text);
+         INSERT INTO schema_meta VALUES ('other', 'a', 'b')",
+        "CREATE TABLE schema_meta (application integer, id integer, version integer);
+         INSERT INTO schema_meta VALUES (1, 1, 1)",
     ] {
         let schema = Schema::new().await;
         schema.harness().stage(Scene::Foreign).await;

@@ -146,6 +146,26 @@ fn a_parameter_that_is_not_known_or_not_allowed_is_named() {
 }
 
 #[test]
+fn no_message_holds_a_control_character() {
+    for url in [
+        "postgres://u@h/d?application_name=%00",
+        "postgres://u@h/d?schema=%1B[31m",
+        "postgres://u@h/d?sslmode=%07",
+        "postgres://u@h/d?statement_timeout_ms=%00",
+        "postgres://u@h/d?pool_size=%0D",
+        "postgres://u@h%00/d",
+        "postgres://u@h/d%1B",
+        "postgres://u%00@h%1B/d",
+    ] {
+        let shown = match from_url(url) {
+            Ok(config) => format!("{config} {config:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!shown.contains(char::is_control), "{url}: {shown:?}");
+    }
+}
+
+#[test]
 fn a_duration_over_the_longest_is_refused_by_its_name() {
     let config = || from_url("postgres://u@h/d").unwrap();
     type Set = fn(&mut PostgresConfig, Duration);

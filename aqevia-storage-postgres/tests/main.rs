@@ -13,6 +13,7 @@ mod layout;
 mod plans;
 mod pooler;
 mod readers;
+mod rights;
 mod rivals;
 mod sessions;
 mod silence;

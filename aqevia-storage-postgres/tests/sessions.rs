@@ -41,11 +41,28 @@ async fn answering(config: &PostgresConfig, answer: Vec<u8>) -> (JoinSet<()>, Po
     (server, config)
 }
 
-/// An `ErrorResponse` of the protocol.
+/// A message of the protocol: its type, its length, its fields.
+fn message(kind: u8, fields: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+    [&[kind], &length[..], fields].concat()
+}
+
+/// An `ErrorResponse`.
 fn fatal(code: &str) -> Vec<u8> {
     let fields = format!("SFATAL\0VFATAL\0C{code}\0Mno, secret\0\0");
-    let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
-    [b"E", &length[..], fields.as_bytes()].concat()
+    message(b'E', fields.as_bytes())
+}
+
+/// What a server that lets everyone in says first, up to `ReadyForQuery`.
+fn welcome(version: &str) -> Vec<u8> {
+    let version = format!("server_version\0{version}\0");
+    [
+        message(b'R', &[0; 4]),
+        message(b'S', version.as_bytes()),
+        message(b'K', &[0; 8]),
+        message(b'Z', b"I"),
+    ]
+    .concat()
 }
 
 #[tokio::test]
@@ -61,6 +78,21 @@ async fn a_server_that_refuses_a_session_says_by_its_code_what_to_do() {
     ] {
         let (_server, config) = answering(&config, fatal(code)).await;
         refused(config, SchemaPolicy::Upgrade, kind, &[says]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_asked_for_nothing() {
+    let config = Schema::new().await.config();
+    for (version, shown) in [
+        ("12.22 (Debian 12.22-1.pgdg120+1)", "12.22"),
+        ("11.22", "11.22"),
+        ("9.6.24", "9.6.24"),
+    ] {
+        let (_server, config) = answering(&config, welcome(version)).await;
+        let says = format!("the server is Postgres {shown}: use Postgres 13 or later");
+        let policy = SchemaPolicy::Upgrade;
+        refused(config, policy, ErrorKind::Unsupported, &[&says]).await;
     }
 }
 
@@ -244,7 +276,7 @@ async fn one_damaged_world_among_many_is_found_by_halves() {
     run(&mut schema.sql().await, "DROP TABLE world_state").await;
     relay.executed();
     let results = persist_all(&store, parts()).await;
-    assert_eq!(relay.executed(), 1);
+    assert_eq!(relay.executed(), 2, "the batch, and a look for the table");
     let corrupt = |result: &Result<_, aqevia_storage::Error>| matches!(result, Err(error) if error.kind() == ErrorKind::Corrupt);
     assert!(results.iter().all(corrupt), "{results:?}");
     store.close().await.unwrap();

@@ -219,7 +219,7 @@ impl Parameters<'_> {
         let refused = || {
             let url = self.url;
             Error::invalid(format!(
-                "store URL {url}: parameter {name}={value}: must be {allowed}"
+                "store URL {url}: parameter {name}={value:?}: must be {allowed}"
             ))
         };
         read(value).map(Some).ok_or_else(refused)
@@ -348,7 +348,7 @@ mod tests {
         let error = url.parameters().take_count("pool_size").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "store URL sqlite:a: parameter pool_size=0: must be a whole number from 1"
+            "store URL sqlite:a: parameter pool_size=\"0\": must be a whole number from 1"
         );
     }
 

@@ -1,4 +1,4 @@
-SELECT attname::text
+SELECT attname || ' ' || format_type(atttypid, NULL)
 FROM pg_catalog.pg_attribute
 JOIN pg_catalog.pg_class ON pg_class.oid = attrelid
 JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
