@@ -10,7 +10,7 @@ use sled::transaction::TransactionError;
 use sled::{Db, Transactional, Tree};
 
 use crate::error::{committing, fault, for_want_of_room, opening, panicked, reading};
-use crate::folder::{Folder, make_folder, sync_folder};
+use crate::folder::{Folder, make_folder};
 
 /// The trees of a store that is open. Dropping it closes sled.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Engine {
     db: Db,
     /// A handle of our own on the file that sled writes.
     data: File,
+    folder: Folder,
 }
 
 /// What one transaction writes.
@@ -38,7 +39,7 @@ pub(crate) struct Changes {
 /// A transaction that was not finished, or not made durable. sled takes no other after it.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    /// `Ambiguous`, or `Corrupt` if sled panicked.
+    /// `Ambiguous`, `Corrupt` if sled panicked, or with what a folder was refused.
     pub(crate) error: Error,
     /// Whether it failed for want of room, and so may go on when there is some.
     pub(crate) for_want_of_room: bool,
@@ -49,6 +50,15 @@ impl Failure {
         Self {
             for_want_of_room: for_want_of_room(&error),
             error: committing(error),
+        }
+    }
+
+    /// A sync that failed. What it has failed for once is not asked for by the next, which then
+    /// succeeds: nothing goes on after it.
+    fn of_sync(error: Error) -> Self {
+        Self {
+            error,
+            for_want_of_room: false,
         }
     }
 
@@ -81,15 +91,16 @@ impl Engine {
         step("store: trees made");
         engine.sync().map_err(|failure| failure.error)?;
         // sled writes it in two pieces and syncs nothing, and opens no store without it.
-        sync_file(&sled.join("conf"))?;
-        for folder in [&sled.join("blobs"), &sled, folder.path()] {
-            sync_folder(folder)?;
+        sync_file(folder, &sled.join("conf"))?;
+        for path in [&sled.join("blobs"), &sled, folder.path()] {
+            folder.sync_folder(path)?;
         }
         step("store: synced");
         Ok(engine)
     }
 
-    /// Opens sled's files, which are there. The caller has the lock.
+    /// Opens sled's files, which are there. The caller has the lock, and syncs what is recovered
+    /// by [`Engine::sync_recovered`] before anyone relies on it.
     pub(crate) fn open(folder: &Folder, cache_mib: usize) -> Result<Self> {
         clear_leftovers(&folder.sled())?;
         step("store: leftovers cleared");
@@ -98,10 +109,18 @@ impl Engine {
         }
         let engine = Self::start(folder, cache_mib, check_trees)?;
         step("store: recovered");
-        // What a process wrote that was killed before it synced is there, and not yet durable.
-        engine.sync().map_err(|failure| failure.error)?;
-        sync_folder(&folder.sled())?;
         Ok(engine)
+    }
+
+    /// Makes durable what a process wrote that was killed before it synced: parts, names of sled's
+    /// files, and the stamp that says that the store is made.
+    pub(crate) fn sync_recovered(&self) -> Result<(), Failure> {
+        self.sync()?;
+        for path in [&self.folder.sled(), self.folder.path()] {
+            let synced = self.folder.sync_folder(path);
+            synced.map_err(Failure::of_sync)?;
+        }
+        Ok(())
     }
 
     fn start(
@@ -125,6 +144,7 @@ impl Engine {
                 chunks: tree("chunks")?,
                 batches: tree("batches")?,
                 data: handle(&path)?,
+                folder: folder.clone(),
                 db,
             })
         }));
@@ -162,11 +182,9 @@ impl Engine {
         flushed.map_err(Failure::of)?;
         step("store: flushed");
         // sled hands its pages to the disk without its metadata, and leaves them in its cache.
-        self.data.sync_data().map_err(|error| Failure {
-            // What a sync has failed for once is not asked for by the next, which then succeeds.
-            for_want_of_room: false,
-            ..Failure::of(sled::Error::Io(error))
-        })
+        let disk = self.folder.disk();
+        let synced = disk.sync_data(&self.data, &self.folder.data());
+        synced.map_err(|error| Failure::of_sync(committing(sled::Error::Io(error))))
     }
 
     /// The bytes of the store on its disk.
@@ -216,7 +234,7 @@ fn lost() -> Error {
     Error::corrupt("its files have lost what was in them: restore the folder from a copy")
 }
 
-fn sync_file(path: &Path) -> Result<()> {
-    let synced = handle(path)?.sync_all();
+fn sync_file(folder: &Folder, path: &Path) -> Result<()> {
+    let synced = folder.disk().sync_all(&handle(path)?, path);
     synced.map_err(|error| fault(path, error))
 }

@@ -3,29 +3,43 @@
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aqevia_storage::{Error, Result};
 
 use crate::Permissions;
+use crate::disk::{Disk, System};
 use crate::error::fault;
 
 /// The folder of a store, by a path that does not change with the working directory.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
 
 impl Folder {
     pub(crate) fn at(path: &Path) -> Result<Self> {
+        Self::on(Arc::new(System), path)
+    }
+
+    /// A folder that is synced by a disk.
+    pub(crate) fn on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self> {
         let path = std::path::absolute(path).map_err(|error| fault(path, error))?;
-        Ok(Self(path))
+        Ok(Self { path, disk })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// Where sled keeps its files.
     pub(crate) fn sled(&self) -> PathBuf {
-        self.0.join(SLED)
+        self.path.join(SLED)
     }
 
     /// The file whose bytes are the store's data, and which sled locks.
@@ -35,39 +49,58 @@ impl Folder {
 
     /// The file that is locked while a backend has the store open. It holds nothing.
     pub(crate) fn lock(&self) -> PathBuf {
-        self.0.join(LOCK)
+        self.path.join(LOCK)
     }
 
     /// The file that says whose the folder is.
     pub(crate) fn stamp(&self) -> PathBuf {
-        self.0.join(STAMP)
+        self.path.join(STAMP)
     }
 
     /// Checks that a store can lie here, and makes the folder if there is none.
     pub(crate) fn prepare(&self, permissions: Permissions) -> Result<()> {
-        match fs::metadata(&self.0) {
-            Ok(metadata) => check_writers(&self.0, &metadata, permissions),
+        match fs::metadata(&self.path) {
+            Ok(metadata) => check_writers(&self.path, &metadata, permissions),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(),
-            Err(error) => Err(fault(&self.0, error)),
+            Err(error) => Err(fault(&self.path, error)),
         }
     }
 
     fn make(&self) -> Result<()> {
-        let above = self.0.parent().unwrap_or(&self.0);
+        let above = self.path.parent().unwrap_or(&self.path);
         if !above.is_dir() {
             return Err(Error::invalid(format!(
                 "the folder {above:?} is not there: create it first"
             )));
         }
-        make_folder(&self.0)?;
-        sync_folder(above)
+        make_folder(&self.path)
+    }
+
+    /// Makes the name of the folder durable, for this or another backend may have made it.
+    pub(crate) fn sync_name(&self) -> Result<()> {
+        let above = self.path.parent().unwrap_or(&self.path);
+        match File::open(above) {
+            // Who gave a folder that lies where its user may not look has its name in their care.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            _ => self.sync_folder(above),
+        }
+    }
+
+    /// Makes the names in the folder, or in one below it, durable. Where a folder cannot be opened
+    /// as a file they are so already.
+    pub(crate) fn sync_folder(&self, path: &Path) -> Result<()> {
+        if cfg!(not(unix)) {
+            return Ok(());
+        }
+        let synced = File::open(path).and_then(|folder| self.disk.sync_all(&folder, path));
+        synced.map_err(|error| fault(path, error))
     }
 
     /// Whether there is something in the folder that an interrupted creation does not leave before
     /// its stamp.
     pub(crate) fn holds_more(&self) -> Result<bool> {
-        let failed = |error| fault(&self.0, error);
-        let entries = match fs::read_dir(&self.0) {
+        let failed = |error| fault(&self.path, error);
+        let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(failed(error)),
@@ -83,14 +116,14 @@ impl Folder {
 
     /// Replaces the stamp, so that it is the one or the other whenever the power goes.
     pub(crate) fn write_stamp(&self, text: &str) -> Result<()> {
-        let draft = self.0.join(STAMP_DRAFT);
+        let draft = self.path.join(STAMP_DRAFT);
         let written = private().truncate(true).open(&draft).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
-            file.sync_all()
+            self.disk.sync_all(&file, &draft)
         });
         let renamed = written.and_then(|()| fs::rename(&draft, self.stamp()));
         renamed.map_err(|error| fault(&draft, error))?;
-        sync_folder(&self.0)
+        self.sync_folder(&self.path)
     }
 
     /// Removes sled's files, if there are any.
@@ -98,7 +131,7 @@ impl Folder {
         let sled = self.sled();
         match fs::remove_dir_all(&sled) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault(&sled, error)),
-            _ => sync_folder(&self.0),
+            _ => self.sync_folder(&self.path),
         }
     }
 }
@@ -127,15 +160,6 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map_err(|error| fault(path, error)),
     }
-}
-
-/// Makes the names in a folder durable. Where a folder cannot be opened they are so already.
-pub(crate) fn sync_folder(path: &Path) -> Result<()> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    let synced = File::open(path).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| fault(path, error))
 }
 
 /// Refuses what every user of the machine can write to, and warns of what a group can.

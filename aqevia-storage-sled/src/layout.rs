@@ -30,10 +30,17 @@ fn admit(found: Found, policy: SchemaPolicy) -> Result<()> {
 pub(crate) fn open(folder: &Folder, cache_mib: usize, policy: SchemaPolicy) -> Result<Engine> {
     let found = stamp::inspect(folder)?;
     admit(found, policy)?;
-    if found == Found::Present {
-        return Engine::open(folder, cache_mib);
-    }
-    create(folder, cache_mib).map_err(unwritten)
+    let engine = match found {
+        Found::Present => recover(folder, cache_mib),
+        _ => create(folder, cache_mib),
+    };
+    engine.map_err(unwritten)
+}
+
+fn recover(folder: &Folder, cache_mib: usize) -> Result<Engine> {
+    let engine = Engine::open(folder, cache_mib)?;
+    let synced = engine.sync_recovered();
+    synced.map(|()| engine).map_err(|failure| failure.error)
 }
 
 /// Makes a store where nothing counts: in an empty folder, over one that was never finished, or,
@@ -45,6 +52,7 @@ fn create(folder: &Folder, cache_mib: usize) -> Result<Engine> {
     step("store: begun");
     stamp::begin(folder)?;
     step("store: stamped unfinished");
+    folder.sync_name()?;
     folder.clear()?;
     let engine = Engine::create(folder, cache_mib)?;
     stamp::finish(folder)?;
@@ -52,7 +60,7 @@ fn create(folder: &Folder, cache_mib: usize) -> Result<Engine> {
     Ok(engine)
 }
 
-/// A store that could not be made holds nothing, so that it is not in doubt.
+/// Making a store and finding one write no part, so that nothing is in doubt.
 fn unwritten(error: Error) -> Error {
     use aqevia_storage::ErrorKind::{Ambiguous, Unavailable};
 

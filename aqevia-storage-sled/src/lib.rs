@@ -3,6 +3,7 @@
 mod backend;
 mod codec;
 mod config;
+mod disk;
 mod engine;
 mod error;
 mod folder;

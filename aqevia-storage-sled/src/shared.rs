@@ -168,12 +168,13 @@ impl Shared {
         step("store: reopening");
         let engine = Engine::open(&self.folder, self.cache_mib);
         let engine = engine.map_err(|error| {
-            let kind = match error.kind() {
-                ErrorKind::Ambiguous => ErrorKind::Full,
-                kind => kind,
-            };
-            Error::new(kind, format!("open it again: {error}")).with_source(error)
+            Error::new(error.kind(), format!("open it again: {error}")).with_source(error)
         })?;
+        if let Err(failure) = caught(|| engine.sync_recovered()).flatten() {
+            let _ = caught(|| drop(engine));
+            self.fail(&failure);
+            return Err(failed(&failure));
+        }
         self.replace(Gate::Open(engine));
         Ok(())
     }
@@ -217,11 +218,14 @@ fn failed(failure: &Failure) -> Error {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs::File;
+
     use super::*;
     use aqevia_storage::Owner;
 
     use crate::stamp;
     use crate::world::World;
+    use crate::writer::tests::hear_steps;
 
     pub(crate) fn arda() -> WorldId {
         WorldId::new("arda").unwrap()
@@ -229,7 +233,12 @@ pub(crate) mod tests {
 
     /// A store with one world, which nobody has claimed.
     pub(crate) fn shared(folder: &tempfile::TempDir) -> Shared {
-        let folder = Folder::at(folder.path()).unwrap();
+        shared_in(Folder::at(folder.path()).unwrap())
+    }
+
+    /// The same in a folder that is synced by a disk of its own.
+    pub(crate) fn shared_in(folder: Folder) -> Shared {
+        hear_steps();
         stamp::begin(&folder).unwrap();
         let engine = Engine::create(&folder, 1).unwrap();
         let shared = Shared::new(engine, folder, 1);
@@ -245,7 +254,20 @@ pub(crate) mod tests {
         shared
     }
 
-    pub(crate) fn failure(for_want_of_room: bool) -> Failure {
+    /// Makes a store fail for want of room, and waits until it can be opened again.
+    pub(crate) fn fail_for_want_of_room(shared: &Shared) {
+        shared.fail(&failure(true));
+        wait_until_free(shared);
+    }
+
+    /// Waits until sled has let go of a store that was closed, which its threads take a moment for.
+    pub(crate) fn wait_until_free(shared: &Shared) {
+        let data = File::open(shared.folder.data()).unwrap();
+        data.lock().unwrap();
+        data.unlock().unwrap();
+    }
+
+    fn failure(for_want_of_room: bool) -> Failure {
         let error = Error::new(ErrorKind::Ambiguous, "on purpose");
         Failure {
             error,
@@ -276,7 +298,7 @@ pub(crate) mod tests {
     fn a_store_that_found_no_room_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let shared = shared(&folder);
-        shared.fail(&failure(true));
+        fail_for_want_of_room(&shared);
         let error = find(&shared).unwrap_err();
         assert!(error.to_string().contains("make room"), "{error}");
         shared.mend().unwrap();
@@ -289,7 +311,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shared = shared(&folder);
         let before = shared.begin_hold(&arda()).unwrap();
-        shared.fail(&failure(true));
+        fail_for_want_of_room(&shared);
         shared.mend().unwrap();
         let error = shared.read_since(before, |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use aqevia_storage::ErrorKind;
 
-    use crate::shared::tests::{arda, failure, shared};
+    use crate::shared::tests::{arda, fail_for_want_of_room, shared};
 
     #[test]
     fn a_count_ends_with_the_failure_of_its_store() {
@@ -168,7 +168,7 @@ mod tests {
         let counting = Counting::begin(&shared, &world);
         let (found, state) = counting.state().unwrap().unwrap();
         counting.rest(&found, state).unwrap();
-        shared.fail(&failure(true));
+        fail_for_want_of_room(&shared);
         shared.mend().unwrap();
         for error in [
             counting.state().unwrap_err(),

@@ -220,4 +220,4 @@ impl Drop for Desk {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Result, StorageConfig};
 /// `scheme:location?name=value&…`, as in `sqlite:storage.sqlite?pool_size=4`.
 ///
 /// Parameters, and a location that is a path, may be percent-encoded. `Display` and `Debug` leave
-/// out user names, passwords and the values of parameters.
+/// out user names, passwords and the values of parameters: of a location, all before its last `@`.
 ///
 /// ```
 /// # use aqevia_storage::StoreUrl;
@@ -68,18 +68,24 @@ impl StoreUrl {
 
     /// The location as a path of a file or folder.
     ///
+    /// It may be shown: what can be the URL of a server, or a user and a password, is refused.
+    ///
     /// # Errors
     /// As [`StoreUrl::location`]; `Invalid` if it names the user of a server.
     pub fn path(&self) -> Result<String> {
-        if let Location::Encoded(text) = &self.location
-            && server_of(text).is_some_and(|server| server.contains('@'))
-        {
+        let path = self.location()?;
+        let has_login = match &self.location {
+            Location::Encoded(text) => has_login(text),
+            Location::Path(_) => false,
+        };
+        let scheme = &self.scheme;
+        if has_login || path.contains("://") {
             return Err(Error::invalid(format!(
-                "store URL {self}: names a user and a server, and {} stores are files",
-                self.scheme
+                "store URL {self}: names a user or a server, and {scheme} stores are files; write \
+                 `:` in the name of a file as %3A"
             )));
         }
-        self.location()
+        Ok(path)
     }
 
     /// The parameters, to be taken one by one.
@@ -116,10 +122,12 @@ impl FromStr for StoreUrl {
             location: Location::Encoded(location.to_owned()),
             parameters: BTreeMap::new(),
         };
-        if server_of(location).is_some() && !location.contains('@') && query.contains('@') {
+        if !location.contains('@') && query.contains('@') {
+            // Both sides of the `?` may be of a password: neither is shown.
             return Err(Error::invalid(format!(
-                "store URL {url}: an `@` follows the `?`; write `?` in a password as %3F, and `@` \
-                 in a parameter as %40"
+                "store URL {}:…: an `@` follows the `?`; write `?` in a password as %3F, and `@` \
+                 in a parameter as %40",
+                url.scheme
             )));
         }
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -144,32 +152,51 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = &self.scheme;
         match &self.location {
-            Location::Path(path) => write!(f, "{scheme}:{path}"),
-            Location::Encoded(text) => write!(f, "{scheme}:{}", shown(text)),
+            Location::Path(path) if !path.contains("://") => write!(f, "{scheme}:{path}"),
+            Location::Path(text) | Location::Encoded(text) => {
+                write!(f, "{scheme}:{}", shown(text))
+            }
         }
     }
 }
 
 /// What of a location is shown: all of it, unless user name and password may be in it. A slip in a
-/// URL that names a server does not show them either: no slashes, no `@` or an encoded one, or a `?`
-/// in the password, which ends the location.
+/// URL that names a server does not show them either: no scheme, no slashes, no `@` or an encoded
+/// one.
 fn shown(location: &str) -> Cow<'_, str> {
     let server = server_of(location);
-    let end = location.rfind('@').map(|at| at + 1);
-    let before = location.get(..end.unwrap_or(location.len()));
-    let may_be_secret = match server {
-        Some(server) => end.is_some() || !has_port_alone(server),
-        None => before.is_some_and(|before| before.contains(':') && before != MEMORY),
-    };
+    let may_be_secret = has_at(location)
+        || match server {
+            Some(server) => !has_port_alone(server),
+            None => location.contains(':') && location != MEMORY,
+        };
     if !may_be_secret {
         return Cow::Borrowed(location);
     }
     let slashes = if server.is_some() { "//" } else { "" };
-    let host = end.and_then(|end| location.get(end..));
-    match host.filter(|host| !host.contains("%40")) {
+    let host = location.rsplit_once('@').map(|(_, host)| host);
+    match host.filter(|host| !has_at(host)) {
         Some(host) => Cow::Owned(format!("{slashes}…@{host}")),
         None => Cow::Owned(format!("{slashes}…")),
     }
+}
+
+/// Whether a text has an `@` in it, encoded or not, and even if it was encoded twice.
+fn has_at(text: &str) -> bool {
+    ["@", "%40", "%2540"].iter().any(|at| text.contains(at))
+}
+
+/// Whether a location can hold a user name and a password, and so is not to be taken for a path.
+fn has_login(location: &str) -> bool {
+    let user_of_server = server_of(location).is_some_and(|server| server.contains('@'));
+    // The colon of a drive is none behind a user name.
+    let path = location.trim_start_matches('/');
+    let on_drive = path
+        .get(1..3)
+        .is_some_and(|colon| [":\\", ":/"].contains(&colon));
+    let path = if on_drive { path.get(2..) } else { Some(path) };
+    let password = path.and_then(|path| path.split_once(':'));
+    user_of_server || password.is_some_and(|(_, password)| has_at(password))
 }
 
 /// User, password, host and port of a location that names a server.
@@ -244,11 +271,15 @@ impl Parameters<'_> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// `Invalid` if a parameter was not asked for, naming it and those there are.
+    /// `Invalid` if parameters were not asked for, naming all of them and those there are.
     pub fn finish(self) -> Result<()> {
-        let mut given = self.url.parameters.keys();
-        let Some(unknown) = given.find(|name| !self.known.contains(&name.as_str())) else {
-            return Ok(());
+        let given = self.url.parameters.keys();
+        let unknown = given.filter(|name| !self.known.contains(&name.as_str()));
+        let unknown: Vec<_> = unknown.map(|name| format!("{name:?}")).collect();
+        let are_not = match unknown.len() {
+            0 => return Ok(()),
+            1 => format!("parameter {} is not", unknown.join("")),
+            _ => format!("parameters {} are not", unknown.join(", ")),
         };
         let url = self.url;
         let there_are = if self.known.is_empty() {
@@ -258,7 +289,7 @@ impl Parameters<'_> {
         };
         Err(Error::new(
             ErrorKind::Invalid,
-            format!("store URL {url}: parameter {unknown:?} is not known; {there_are}"),
+            format!("store URL {url}: {are_not} known; {there_are}"),
         ))
     }
 }
@@ -309,25 +340,71 @@ mod tests {
             ("postgres://host/db?a=b", "postgres://host/db"),
             ("postgress:me:secret%2540host", "postgress:…"),
             ("sqlite::memory:", "sqlite::memory:"),
-            (
-                "sqlite:///home/me@here/a.sqlite",
-                "sqlite:///home/me@here/a.sqlite",
-            ),
-            ("sqlite:me@here.sqlite", "sqlite:me@here.sqlite"),
+            ("sqlite:///home/me@here/a.sqlite", "sqlite:…@here/a.sqlite"),
+            ("sqlite:me@here.sqlite", "sqlite:…@here.sqlite"),
+            ("me:secret@host:5432/db", "me:…@host:5432/db"),
+            ("me:/secret@host/db", "me:…@host/db"),
+            ("me:secret%40host/db", "me:…"),
+            ("me:secret%2540host/db", "me:…"),
+            ("sled:postgres://me:secret@host/db", "sled:…@host/db"),
+            ("sqlite:///me:secret@host/db", "sqlite:…@host/db"),
+            ("sqlite:///home/me/a.sqlite", "sqlite:///home/me/a.sqlite"),
         ] {
-            assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), shown);
+            let url = text.parse::<StoreUrl>().unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
         }
+        let path = StoreUrl::from_path("sqlite", "postgres://me:secret@host/db");
+        assert_eq!(path.to_string(), "sqlite:…@host/db");
         for text in [
             "postgres://me:sec?ret@host/db",
             "postgres://me:sec?ret=%ff@host/db",
             "postgres://me:sec?ret=1&ret=2@host/db",
+            "postgres://me:5432?ret@host/db",
+            "postgres:sec?ret@host/db",
         ] {
             let error = text.parse::<StoreUrl>().unwrap_err().to_string();
-            assert!(
-                error.starts_with("store URL postgres://…: an `@`"),
-                "{error}"
-            );
+            assert!(error.starts_with("store URL postgres:…: an `@`"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_path_has_no_user_and_no_server() {
+        for text in [
+            "sqlite://me@host/db",
+            "sqlite://me:secret@host/db",
+            "sqlite:///me:secret@host/db",
+            "sqlite:me:secret@host/db",
+            "sqlite:me:secret%40host/db",
+            "sqlite:c:secret@host/db",
+            "sled:postgres://me:secret@host/db",
+            "sled:postgres://host/db",
+            "sled:postgres%3A%2F%2Fme%3Asecret%40host%2Fdb",
+        ] {
+            let error = url(text).path().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        let path = StoreUrl::from_path("sqlite", "postgres://me:secret@host/db");
+        assert!(path.path().is_err());
+    }
+
+    #[test]
+    fn a_path_may_have_an_at_or_a_colon_in_it() {
+        for (text, path) in [
+            ("sqlite:me@here.sqlite", "me@here.sqlite"),
+            ("sqlite:///home/me@here/a.sqlite", "/home/me@here/a.sqlite"),
+            ("sqlite:a:b.sqlite", "a:b.sqlite"),
+            ("sqlite:me@10:00.sqlite", "me@10:00.sqlite"),
+            ("sqlite:10%3A00@here.sqlite", "10:00@here.sqlite"),
+            ("sqlite:C:\\me@here\\a.sqlite", "C:\\me@here\\a.sqlite"),
+            ("sqlite:///C:/me@here/a.sqlite", "/C:/me@here/a.sqlite"),
+        ] {
+            assert_eq!(url(text).path().unwrap(), path);
+        }
+        let path = StoreUrl::from_path("sqlite", "10:00@here.sqlite");
+        assert_eq!(path.path().unwrap(), "10:00@here.sqlite");
+        assert_eq!(path.to_string(), "sqlite:10:00@here.sqlite");
     }
 
     #[test]
@@ -339,6 +416,16 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "store URL sqlite:a: parameter \"colour\" is not known; there are pool_size"
+        );
+    }
+
+    #[test]
+    fn all_that_nobody_asked_for_is_named() {
+        let url = url("memory:?nonsense=…&foo=1");
+        let error = url.parameters().finish().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "store URL memory:: parameters \"foo\", \"nonsense\" are not known; it takes none"
         );
     }
 

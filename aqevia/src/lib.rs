@@ -41,9 +41,10 @@ pub fn open_with(config: &StorageConfig) -> Result<Arc<dyn StorageBackend>> {
         "sled" => sled(config),
         "memory" => plain(url, Memory::new()),
         "null" => plain(url, Null::new()),
+        // If the scheme was forgotten, what follows it may be a password: it is not shown.
         scheme => Err(Error::invalid(format!(
-            "open store {url}: scheme {scheme:?} is not known; there are memory, null, \
-             postgres, sled, sqlite"
+            "open store: scheme {scheme:?} is not known; there are memory, null, postgres, sled, \
+             sqlite"
         ))),
     }
 }

@@ -18,9 +18,51 @@ fn an_unknown_scheme_names_those_there_are() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(
         error.to_string(),
-        "open store mysql:storage: scheme \"mysql\" is not known; there are memory, null, \
-         postgres, sled, sqlite"
+        "open store: scheme \"mysql\" is not known; there are memory, null, postgres, sled, sqlite"
     );
+}
+
+#[test]
+fn a_password_is_not_shown_when_the_scheme_is_forgotten() {
+    for url in [
+        "engine:hunter2@127.0.0.1:51987/worlds",
+        "engine:hunter2%40host/worlds",
+        "engine:hunter2",
+    ] {
+        let error = refusal(url).unwrap();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn the_url_of_a_server_is_no_file_and_its_password_is_not_shown() {
+    for scheme in ["sqlite", "sled", "memory", "null"] {
+        for location in [
+            "postgres://engine:hunter2@host/worlds",
+            "//engine:hunter2@host/worlds",
+            "///engine:hunter2@host/worlds",
+            "engine:hunter2@host/worlds",
+        ] {
+            let error = refusal(&format!("{scheme}:{location}")).unwrap();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_file_with_an_at_in_its_name_is_opened_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("me@here").join("worlds.sqlite");
+    let url = format!("sqlite:{}", path.display());
+    let store = aqevia::open(&url).unwrap();
+    let error = store.init(aqevia::SchemaPolicy::Upgrade).await.unwrap_err();
+    assert!(error.to_string().contains("me@here"), "{error}");
+    std::fs::create_dir(folder.path().join("me@here")).unwrap();
+    let store = aqevia::open(&url).unwrap();
+    store.init(aqevia::SchemaPolicy::Upgrade).await.unwrap();
+    store.close().await.unwrap();
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use std::future::{Future, ready};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Wake, Waker};
 use std::thread;
@@ -8,11 +9,11 @@ use aqevia_storage::{
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use super::*;
 use crate::folder::Folder;
-use crate::shared::tests::{arda, shared};
+use crate::shared::tests::{arda, shared, wait_until_free};
 use crate::world::World;
 
 /// Does something on its thread at a step of the store.
@@ -48,6 +49,15 @@ impl<F: Fn() + Send + Sync + 'static> Subscriber for At<F> {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// Lets every step be heard from the first on.
+///
+/// A step that one thread comes to for the first time with nobody listening stays unheard by
+/// another that begins to listen at that moment.
+pub(crate) fn hear_steps() {
+    static HEARD: OnceLock<Dispatch> = OnceLock::new();
+    HEARD.get_or_init(|| Dispatch::new(At("", || {})));
 }
 
 /// A store that stays in memory when its writer is closed.
@@ -185,6 +195,7 @@ fn a_thread_that_ends_anyhow_closes_sled_before_the_lock_is_let_go() {
     assert!(!store.is_free());
     drop(desk);
     assert_eq!(store.read().unwrap_err().kind(), ErrorKind::Closed);
+    wait_until_free(&store.shared);
     assert!(store.is_free());
 }
 

@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use examples::replay::halt::Halt;
 use examples::replay::options::Options;
 use examples::replay::report::Report;
@@ -12,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Err(error) = options.check() {
         say(&format!("--store: {error}"));
         return ExitCode::from(WRONG_ARGUMENTS);

@@ -1,10 +1,13 @@
 //! What a user asks for.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aqevia::{StorageConfig, StoreUrl};
 use clap::Parser;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::play::{Acknowledge, Play, Start};
 
@@ -23,6 +26,7 @@ pub struct Options {
     #[arg(
         long,
         value_name = "FILE",
+        value_parser = PathBufValueParser::new().try_map(no_url),
         default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/data/freeciv-1207.jsonl.zst"),
         hide_default_value = true
     )]
@@ -41,7 +45,7 @@ pub struct Options {
     #[arg(long)]
     pub resume: bool,
     /// At the end, write what is stored of each entity to FILE, one line of JSON each
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(no_url))]
     pub dump: Option<PathBuf>,
 }
 
@@ -68,7 +72,49 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     Ok(Rate { every })
 }
 
+/// A path whose file may be named in messages.
+fn no_url(path: PathBuf) -> Result<PathBuf, &'static str> {
+    match path.to_string_lossy().contains("://") {
+        true => Err("is a URL, not a file; the URL of a store follows --store"),
+        false => Ok(path),
+    }
+}
+
+/// Takes out of an error what was given: a URL in the wrong place may have a password in it.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    let hidden = || ContextValue::String("…".to_owned());
+    let given = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    if !given(&error, ContextKind::InvalidValue).is_empty() {
+        error.insert(ContextKind::InvalidValue, hidden());
+    }
+    if error.kind() == ErrorKind::UnknownArgument {
+        if !is_option(&given(&error, ContextKind::InvalidArg)) {
+            error.insert(ContextKind::InvalidArg, hidden());
+        }
+        let tip = vec!["the URL of a store follows '--store'".into()];
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tip));
+    }
+    error
+}
+
+/// Whether a text is the name of an option, right or wrong, and no value.
+fn is_option(text: &str) -> bool {
+    let name = text.strip_prefix("--").unwrap_or_default();
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+}
+
 impl Options {
+    /// Reads the arguments of a program, its name first.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for. No value is shown.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments).map_err(without_values)
+    }
+
     /// How the engine plays.
     #[must_use]
     pub fn play(&self) -> Play {

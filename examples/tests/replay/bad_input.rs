@@ -210,6 +210,15 @@ fn wrong_arguments_are_told_with_exit_code_2() -> Result<()> {
         "postgres://me:hunter2?x@host/db",
         "sqlite://me:hunter2@host/db",
         "postgress:me:hunter2@host/db",
+        "engine:hunter2@host:51987/db",
+        "engine:hunter2%40host/db",
+        "engine:hunter2",
+        "engine:hunter2?x@host/db",
+        "engine:x?hunter2@host/db",
+        "sqlite:postgres://engine:hunter2@host/db",
+        "sled:postgres://engine:hunter2@host/db",
+        "sqlite:///engine:hunter2@host/db",
+        "sled:postgres%3A%2F%2Fengine:hunter2%40host/db",
     ] {
         let done = folder.run(&["--store", slip])?;
         assert_ne!(done.code, Some(0), "{slip}");
@@ -222,5 +231,43 @@ fn wrong_arguments_are_told_with_exit_code_2() -> Result<()> {
             .contains("there are memory, null, postgres, sled, sqlite"),
         "{done:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_url_in_the_wrong_place_is_not_shown() -> Result<()> {
+    const URL: &str = "postgres://me:hunter2@host/db";
+    let folder = Folder::new()?;
+    for arguments in [
+        &[URL][..],
+        &["--", URL],
+        &["--store", "sqlite:a", URL],
+        &["--store", "postgres://me:a", "hunter2"],
+        &["--stor", URL],
+        &["--resume", URL],
+        &["--resume=postgres://me:hunter2@host/db"],
+        &["--postgres://me:hunter2@host/db"],
+        &["--rate", URL],
+        &["--input", URL],
+        &["--dump", URL],
+    ] {
+        let done = folder.run(arguments)?;
+        assert_eq!(done.code, Some(2), "{arguments:?}");
+        assert!(!done.stderr.contains("hunter2"), "{}", done.stderr);
+        assert!(done.stderr.contains("try '--help'"), "{}", done.stderr);
+    }
+    let done = folder.run(&[URL])?;
+    assert_eq!(
+        done.stderr,
+        "error: unexpected argument '…' found\n\n  tip: the URL of a store follows '--store'\n\n\
+         Usage: replay [OPTIONS]\n\nFor more information, try '--help'.\n"
+    );
+    let done = folder.run(&["--rate", "fast"])?;
+    assert!(done.stderr.contains("--rate <TURNS_PER_S>"), "{done:?}");
+    assert!(done.stderr.contains("greater than zero"), "{done:?}");
+    let done = folder.run(&["--speed", "1"])?;
+    assert!(done.stderr.contains("'--speed'"), "{done:?}");
+    let done = folder.run(&["--store"])?;
+    assert!(done.stderr.contains("none was supplied"), "{done:?}");
     Ok(())
 }
