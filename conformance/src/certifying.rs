@@ -2,20 +2,25 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stdout};
+use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aqevia_storage::{Error, StoreUrl};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use conformance::Harness;
-use conformance::certificate::{self, Certificate, OwnCheck, Plan};
+use conformance::certificate::{self, Certificate, HISTORIES, KILLS, OwnCheck, Plan};
 use conformance::engines::memory::MemoryHarness;
 use conformance::engines::postgres::{self, PostgresHarness};
 use conformance::engines::sled::SledHarness;
 use conformance::engines::sqlite::SqliteHarness;
 use conformance::process::{self, Launcher};
-use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
+
+use crate::interrupt::clean_up_on_signals;
+use crate::showing::{Showing, say};
 
 /// What a user asks for.
 #[derive(Debug, Args)]
@@ -29,32 +34,42 @@ pub(crate) struct Certify {
     #[arg(long, value_name = "DIR", default_value = KEPT)]
     out: PathBuf,
     /// Kills of the crash sweep, at least
-    #[arg(long, value_name = "N", default_value_t = KILLS)]
+    #[arg(long, value_name = "N", default_value_t = KILLS, value_parser = from_one::<u64>())]
     kills: u64,
     /// Generated histories
-    #[arg(long, value_name = "N", default_value_t = HISTORIES)]
+    #[arg(long, value_name = "N", default_value_t = HISTORIES, value_parser = from_one::<u32>())]
     histories: u32,
     /// The seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
 
+fn from_one<T: TryFrom<u64> + Clone + Send + Sync>() -> RangedU64ValueParser<T> {
+    RangedU64ValueParser::new().range(1..)
+}
+
 impl Certify {
-    /// A short run does not take the place of a certificate that is kept.
-    fn check(&self) -> Result<(), String> {
-        let short = self.kills < KILLS || self.histories < HISTORIES;
-        match short && self.out == Path::new(KEPT) {
-            true => Err(format!(
-                "fewer than {KILLS} kills or {HISTORIES} histories are no certificate: give --out"
+    /// Makes the folder of the certificate and sees that files can be made in it. A short run does
+    /// not take the place of a certificate that is kept.
+    fn check_out(&self) -> Result<(), String> {
+        let out = self.out.display();
+        fs::create_dir_all(&self.out).map_err(|error| format!("make {out}: {error}"))?;
+        let probe = tempfile::NamedTempFile::new_in(&self.out);
+        probe.map_err(|error| format!("write to {out}: {error}"))?;
+        let is_kept = match (self.out.canonicalize(), Path::new(KEPT).canonicalize()) {
+            (Ok(out), Ok(kept)) => out == kept,
+            _ => false,
+        };
+        match certificate::shortness(self.kills, self.histories) {
+            Some(short) if is_kept => Err(format!(
+                "a short run ({short}) is no certificate: give another folder than {out} by --out"
             )),
-            false => Ok(()),
+            _ => Ok(()),
         }
     }
 }
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/certificates");
-const KILLS: u64 = 500;
-const HISTORIES: u32 = 512;
 
 /// What a child process finds in its arguments, before the scheme of its engine.
 const CHILD: &str = "child";
@@ -94,22 +109,20 @@ fn run(arguments: &Certify) -> Result<Certificate, String> {
         .url
         .parse()
         .map_err(|error: Error| error.to_string())?;
-    arguments.check()?;
     let certificate = match url.scheme() {
-        "memory" => certified::<MemoryHarness>(arguments, "memory", Vec::new()),
-        "sqlite" => {
-            place(&url)?;
-            certified::<SqliteHarness>(arguments, "sqlite", Vec::new())
+        "memory" => {
+            check_without_place(&url)?;
+            in_folder::<MemoryHarness>(arguments, "memory", "", Vec::new())
         }
-        "sled" => {
-            place(&url)?;
-            certified::<SledHarness>(arguments, "sled", Vec::new())
-        }
+        "sqlite" => in_folder::<SqliteHarness>(arguments, "sqlite", &place(&url)?, Vec::new()),
+        "sled" => in_folder::<SledHarness>(arguments, "sled", &place(&url)?, Vec::new()),
         "postgres" | "postgresql" => {
-            if arguments.url != "postgres:" {
-                postgres::test_on(arguments.url.clone());
+            if check_without_place(&url).is_err() {
+                postgres::test_on(arguments.url.clone())?;
             }
-            certified::<PostgresHarness>(arguments, "postgres", postgres::own_checks())
+            // A certificate without the checks that need it is none.
+            postgres::look_for_engine()?;
+            in_folder::<PostgresHarness>(arguments, "postgres", "", postgres::own_checks())
         }
         scheme => {
             return Err(format!(
@@ -117,25 +130,80 @@ fn run(arguments: &Certify) -> Result<Certificate, String> {
                  certificate of another backend is written by its own tests: see the README"
             ));
         }
-    };
+    }?;
     write(&certificate, &arguments.out)?;
     Ok(certificate)
 }
 
-/// Puts the stores of the suite below the folder of a URL, if it names one.
-fn place(url: &StoreUrl) -> Result<(), String> {
+fn check_without_parameters(url: &StoreUrl) -> Result<(), String> {
     let parameters = url.parameters().finish();
-    parameters.map_err(|error| format!("{error}; stores are certified with their defaults"))?;
-    let folder = url.path().map_err(|error| error.to_string())?;
-    if folder.is_empty() {
-        return Ok(());
-    }
-    fs::create_dir_all(&folder).map_err(|error| format!("make {folder}: {error}"))?;
-    let taken = tempfile::env::override_temp_dir(Path::new(&folder));
-    taken.map_err(|other| format!("stores are already made in {}", other.display()))
+    parameters.map_err(|error| format!("{error}; stores are certified with their defaults"))
 }
 
-fn certified<H: Harness>(arguments: &Certify, name: &str, own: Vec<OwnCheck>) -> Certificate {
+fn check_without_place(url: &StoreUrl) -> Result<(), String> {
+    check_without_parameters(url)?;
+    match url.location() {
+        Ok(location) if location.is_empty() => Ok(()),
+        _ => Err(format!(
+            "store URL {url}: these stores have no place: write `{}:`",
+            url.scheme()
+        )),
+    }
+}
+
+/// The folder of a URL in which the suite is to make its stores; empty if it names none.
+fn place(url: &StoreUrl) -> Result<String, String> {
+    check_without_parameters(url)?;
+    let folder = url.path().map_err(|error| error.to_string())?;
+    match folder.as_str() {
+        ":memory:" => Err(format!(
+            "store URL {url}: stores in files are certified, in a folder: write `{}:DIR`, or \
+             `memory:` for the backend that keeps all in memory",
+            url.scheme()
+        )),
+        _ => Ok(folder),
+    }
+}
+
+/// Certifies with all stores in a folder of this run, which ends with it.
+fn in_folder<H: Harness>(
+    arguments: &Certify,
+    name: &str,
+    place: &str,
+    own: Vec<OwnCheck>,
+) -> Result<Certificate, String> {
+    arguments.check_out()?;
+    let folder = run_folder(place)?;
+    let taken = tempfile::env::override_temp_dir(folder.path());
+    taken.map_err(|other| format!("stores are already made in {}", other.display()))?;
+    let ready = clean_up_on_signals(folder.path());
+    ready.map_err(|error| format!("listen for signals: {error}"))?;
+    certified::<H>(arguments, name, own)
+}
+
+/// Makes the folder of a run below a place, which is made as well, or below the system's folder for
+/// temporary files.
+fn run_folder(place: &str) -> Result<TempDir, String> {
+    let place = match place {
+        "" => std::env::temp_dir(),
+        place => {
+            fs::create_dir_all(place).map_err(|error| format!("make {place}: {error}"))?;
+            PathBuf::from(place)
+        }
+    };
+    let prefix = format!("aqevia-certify-{}-", std::process::id());
+    let folder = place.canonicalize().and_then(|place| {
+        let mut folder = tempfile::Builder::new();
+        folder.prefix(&prefix).tempdir_in(place)
+    });
+    folder.map_err(|error| format!("make a folder in {}: {error}", place.display()))
+}
+
+fn certified<H: Harness>(
+    arguments: &Certify,
+    name: &str,
+    own: Vec<OwnCheck>,
+) -> Result<Certificate, String> {
     let program =
         std::env::current_exe().map_or_else(|_| OsString::from("conformance"), Into::into);
     let plan = Plan {
@@ -146,42 +214,51 @@ fn certified<H: Harness>(arguments: &Certify, name: &str, own: Vec<OwnCheck>) ->
         seed: arguments.seed,
         own,
     };
-    // What does not hold is in the certificate; on the way it would only tear the bar.
-    std::panic::set_hook(Box::new(|_| {}));
-    let bar = progress_bar(certificate::steps::<H>(&plan));
-    let certificate = certificate::certify::<H>(&plan, &mut |step| {
-        bar.set_message(step.to_owned());
-        bar.inc(1);
-    });
-    bar.finish_and_clear();
-    drop(std::panic::take_hook());
+    let _quiet = Quiet::new();
+    let mut showing = Showing::new(certificate::steps::<H>(&plan)?);
+    let certificate = certificate::certify::<H>(&plan, &mut |progress| showing.show(progress));
+    showing.end();
     certificate
 }
 
-fn progress_bar(steps: u64) -> ProgressBar {
-    let bar = ProgressBar::new(steps);
-    match ProgressStyle::with_template("{bar:40} {pos}/{len}, {eta} to go: {msg}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Keeps panics silent: what does not hold is in the certificate, and on the way it would only tear
+/// the bar.
+struct Quiet(Option<Hook>);
+
+impl Quiet {
+    fn new() -> Self {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        Self(Some(before))
     }
 }
 
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // A thread that panics may not set it.
+        if let Some(before) = self.0.take()
+            && !std::thread::panicking()
+        {
+            panic::set_hook(before);
+        }
+    }
+}
+
+/// Prints the certificate first: it is not lost where its files cannot be written.
 fn write(certificate: &Certificate, folder: &Path) -> Result<(), String> {
+    // Nobody is left to read it when standard output is closed.
+    let _ = stdout().write_all(certificate.to_markdown().as_bytes());
     let written = certificate.write_to(folder);
     let files = written.map_err(|error| format!("write to {}: {error}", folder.display()))?;
     for file in files {
         say(&format!("wrote {}", file.display()));
     }
-    // Nobody is left to read it when standard output is closed.
-    let _ = stdout().write_all(certificate.to_markdown().as_bytes());
     Ok(())
 }
 
 fn fail(matter: &str) -> ExitCode {
     say(matter);
     ExitCode::FAILURE
-}
-
-fn say(matter: &str) {
-    let _ = writeln!(stderr(), "conformance: {matter}");
 }

@@ -1,6 +1,8 @@
 //! Certifies a store: `cargo run --release -p conformance -- certify URL`
 
 mod certifying;
+mod interrupt;
+mod showing;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! Running clauses: each on a store of its own.
 
 use crate::Harness;
+use crate::harness::has_layout;
 
 /// Passes the list of clauses to a macro: `for_each_clause!([path::to::name] arguments)` becomes
 /// `path::to::name! { (arguments) module::function, … }`.
@@ -120,7 +121,34 @@ impl Clause {
         let id = self.name.split('_').next().unwrap_or_default();
         id.to_ascii_uppercase()
     }
+
+    /// Why the function asks nothing of a harness' store, if it does not.
+    pub fn asks_nothing<H: Harness>(&self, harness: &H) -> Option<&'static str> {
+        let of_first_layout = OF_FIRST_LAYOUT.contains(&self.name);
+        if !has_layout(harness) && (of_first_layout || OF_LAYOUT.contains(&self.name)) {
+            return Some("the store ends with its process, and has no layout to find");
+        }
+        (of_first_layout && !harness.first_layout()).then_some(
+            "no store of the first published layout exists in this engine; that the present \
+             layout is number 1 is all that is compared",
+        )
+    }
 }
+
+/// The functions that ask nothing of a store without a layout.
+const OF_LAYOUT: [&str; 4] = [
+    "b3_a_newer_layout_is_refused_untouched",
+    "b5_a_reset_recreates_a_layout_that_differs",
+    "b5_a_reset_keeps_the_present_layout",
+    "b6_what_is_not_ours_is_refused_untouched",
+];
+
+/// Those that ask nothing of it either, nor of an engine that is newer than the first layout.
+const OF_FIRST_LAYOUT: [&str; 3] = [
+    "b4_an_older_layout_is_upgraded_with_its_data",
+    "b4_a_failed_upgrade_leaves_the_store_as_it_was",
+    "b6_rows_of_the_first_layout_keep_their_order",
+];
 
 /// Runs a clause on a new store, on a runtime of its own with several threads.
 ///
@@ -182,4 +210,27 @@ macro_rules! clause_tests {
             $crate::run_clause::<$harness>($crate::clauses::$module::$name);
         }
     )*};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The functions in whose text something is called.
+    fn functions_that_call(what: &str) -> Vec<&'static str> {
+        let source = include_str!("clauses/bootstrap.rs");
+        let functions = source.split("\npub async fn ").skip(1);
+        // What follows the function, up to the next public one, is not its own.
+        let functions = functions.filter_map(|text| text.split_once("\n}\n"));
+        functions
+            .filter(|(text, _)| text.contains(what))
+            .filter_map(|(text, _)| text.split('<').next())
+            .collect()
+    }
+
+    #[test]
+    fn functions_that_may_ask_nothing_are_those_that_look_for_a_layout() {
+        assert_eq!(functions_that_call("has_layout(harness)"), OF_LAYOUT);
+        assert_eq!(functions_that_call("has_first_layout("), OF_FIRST_LAYOUT);
+    }
 }

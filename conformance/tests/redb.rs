@@ -29,7 +29,7 @@ mod write;
 
 use std::path::PathBuf;
 
-use conformance::certificate::{Plan, certify};
+use conformance::certificate::{HISTORIES, KILLS, Plan, certify};
 use conformance::process::Launcher;
 use harness::RedbHarness;
 
@@ -42,12 +42,12 @@ fn certificate() {
     let plan = Plan {
         store: "redb".to_owned(),
         launcher: Launcher::of_test(concat!(module_path!(), "::child")),
-        kills: if asked.is_some() { 500 } else { 5 },
-        histories: if asked.is_some() { 512 } else { 8 },
+        kills: if asked.is_some() { KILLS } else { 5 },
+        histories: if asked.is_some() { HISTORIES } else { 8 },
         seed: 1,
         own: Vec::new(),
     };
-    let certificate = certify::<RedbHarness>(&plan, &mut |_| {});
+    let certificate = certify::<RedbHarness>(&plan, &mut |_| {}).unwrap();
     assert!(certificate.holds(), "{}", certificate.to_markdown());
     let own = tempfile::tempdir().unwrap();
     let folder = asked.unwrap_or_else(|| own.path().to_owned());

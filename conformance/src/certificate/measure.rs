@@ -22,7 +22,7 @@ pub(super) struct Figures {
     /// Records of a batch: Puts of 300 bytes in a collection with history `All`.
     records_per_batch: u64,
     /// How long a batch takes.
-    batch_ms: Percentiles,
+    batch_ms: Option<Percentiles>,
     /// Bytes of the payloads of all records; each is in the log, and each key's newest in the state.
     payload_bytes: u64,
     /// Bytes of the whole store after it was closed and opened again.

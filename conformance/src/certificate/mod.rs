@@ -1,5 +1,7 @@
 //! The certificate of a store: everything the suite has, run on it, and what came of it.
 
+mod about;
+mod date;
 mod markdown;
 mod measure;
 
@@ -7,18 +9,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use aqevia_storage::{Durability, SchemaPolicy, StoreInfo};
+use aqevia_storage::{Capabilities, Clock, Durability, Error, SchemaPolicy, StoreInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::process::{
-    Launcher, crash_sweep, is_shared, no_room, outlives_process, start_up_storm, zombie,
-};
+use crate::process::child::message_of;
+use crate::process::{Launcher, crash_sweep, no_room, room, start_up_storm, zombie};
 use crate::suite::on_runtime;
 use crate::{Clause, EQUIVALENCE_SEEDS, Harness, equivalence, faults, histories_of};
 
 /// The rounds of the start-up storm.
 const STORM_ROUNDS: u64 = 10;
+
+/// The kills of the crash sweep that a certificate takes, at least.
+pub const KILLS: u64 = 500;
+/// The generated histories that it takes.
+pub const HISTORIES: u32 = 512;
+
+/// What a run lacks that is too short for a certificate: `5 of 500 kills`.
+#[must_use]
+pub fn shortness(kills: u64, histories: u32) -> Option<String> {
+    let lacks = [
+        (kills < KILLS).then(|| format!("{kills} of {KILLS} kills")),
+        (histories < HISTORIES).then(|| format!("{histories} of {HISTORIES} histories")),
+        room::is_left_out().then(|| format!("{} is off", room::OPT_OUT)),
+    ];
+    let lacks: Vec<_> = lacks.into_iter().flatten().collect();
+    (!lacks.is_empty()).then(|| lacks.join(", "))
+}
 
 /// What the suite is: its version, and a hash of the contract and of its own sources, so that no
 /// change of either leaves a certificate valid.
@@ -49,6 +67,8 @@ pub struct Plan {
 pub struct OwnCheck {
     /// What it is called in the certificate.
     pub name: &'static str,
+    /// What it does and what its figures are, for somebody who has only the page.
+    pub about: &'static str,
     /// Runs it: an object of figures, or a panic.
     pub run: fn() -> Value,
 }
@@ -59,6 +79,12 @@ pub struct OwnCheck {
 pub struct Certificate {
     /// What the store is called.
     pub store: String,
+    /// What the run lacks, if it is too short for a certificate: see [`shortness`].
+    pub short: Option<String>,
+    /// The day in UTC on which the run began: `2026-03-01`.
+    pub date: String,
+    /// The operating system and the processor, and how the suite was built.
+    pub machine: String,
     /// The suite, as [`suite_version`] says.
     pub suite: String,
     /// The engine and its version.
@@ -75,7 +101,9 @@ pub struct Certificate {
     pub clauses: u64,
     /// Those that do not hold, each with the reason.
     pub broken: Map<String, Value>,
-    /// The other checks, in their order.
+    /// Those that ask nothing of such a store, each with the reason.
+    pub nothing_asked: Map<String, Value>,
+    /// The other checks, in their order; also those that were not tried.
     pub checks: Vec<Check>,
 }
 
@@ -85,6 +113,10 @@ pub struct Certificate {
 pub struct Check {
     /// What it is called.
     pub name: String,
+    /// What it does, and what its figures are.
+    pub about: String,
+    /// Why it was not tried, if it was not.
+    pub not_tried: Option<String>,
     /// What was tried and measured.
     pub figures: Map<String, Value>,
     /// Why it does not hold.
@@ -129,107 +161,199 @@ impl Certificate {
     }
 }
 
+/// What [`certify`] tells while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// Something is run next.
+    Begins {
+        /// What the certificate calls it; all clauses are one section.
+        section: &'a str,
+        /// The clause, or the section again.
+        step: &'a str,
+    },
+    /// A step is done; a section may have many.
+    StepDone,
+}
+
 /// How many steps [`certify`] tells of.
-#[must_use]
-pub fn steps<H: Harness>(plan: &Plan) -> u64 {
+///
+/// # Errors
+/// As [`certify`].
+pub fn steps<H: Harness>(plan: &Plan) -> Result<u64, String> {
+    let declared = caught(|| on_runtime(async { H::new().await.capabilities() }))?;
     let clauses = Clause::all::<H>().len() as u64;
-    let between = match (outlives_process::<H>(), is_shared::<H>()) {
+    let between = match (outlives_process(declared), declared.shared) {
         (false, _) => 0,
         (true, shared) => 3 + u64::from(shared) + plan.kills,
     };
-    clauses + 4 + between + plan.own.len() as u64
+    Ok(clauses + 4 + between + plan.own.len() as u64)
 }
 
-/// Runs the whole suite on stores of a harness. `progress` is told what is run next, once a step.
-pub fn certify<H: Harness>(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Certificate {
-    let info = info::<H>();
-    let mut broken = Map::new();
+fn outlives_process(declared: Capabilities) -> bool {
+    declared.durability != Durability::None
+}
+
+/// Runs the whole suite on stores of a harness, and tells `progress` how far it is.
+///
+/// What does not hold is in the certificate. The panics by which checks fail are caught, and the
+/// hook that prints them is the caller's.
+///
+/// # Errors
+/// If the first store cannot be made or opened: then there is nothing to certify.
+pub fn certify<H: Harness>(
+    plan: &Plan,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Certificate, String> {
+    let date = date::of(Clock::system().now_ms());
+    let store = caught(first_store::<H>)?
+        .map_err(|error| format!("the first store cannot be opened: {error}"))?;
+    let (clauses, broken) = run_clauses::<H>(progress);
+    Ok(Certificate {
+        store: plan.store.clone(),
+        short: shortness(plan.kills, plan.histories),
+        date,
+        machine: machine(),
+        suite: suite_version(),
+        engine: store.info.engine,
+        layout: store.info.layout,
+        durability: named(store.info.capabilities.durability),
+        shared: store.info.capabilities.shared,
+        snapshot: store.info.capabilities.snapshot,
+        clauses,
+        broken,
+        nothing_asked: store.nothing_asked,
+        checks: checks::<H>(plan, store.declared, progress),
+    })
+}
+
+/// What is known of the stores before anything is checked.
+struct FirstStore {
+    info: StoreInfo,
+    declared: Capabilities,
+    nothing_asked: Map<String, Value>,
+}
+
+fn first_store<H: Harness>() -> Result<FirstStore, Error> {
+    on_runtime(async {
+        let harness = H::new().await;
+        let info = harness.open().await.init(SchemaPolicy::Upgrade).await?;
+        let clauses = Clause::all::<H>().into_iter();
+        let nothing_asked = clauses.filter_map(|clause| {
+            let reason = clause.asks_nothing(&harness)?;
+            Some((clause.name.to_owned(), Value::String(reason.to_owned())))
+        });
+        Ok(FirstStore {
+            info,
+            declared: harness.capabilities(),
+            nothing_asked: nothing_asked.collect(),
+        })
+    })
+}
+
+/// Runs all clauses: how many there are, and those that do not hold.
+fn run_clauses<H: Harness>(progress: &mut dyn FnMut(Progress<'_>)) -> (u64, Map<String, Value>) {
     let clauses = Clause::all::<H>();
+    let mut broken = Map::new();
     for clause in &clauses {
-        progress(clause.name);
+        let (section, step) = ("clauses", clause.name);
+        progress(Progress::Begins { section, step });
         if let Err(reason) = caught(clause.run) {
             broken.insert(clause.name.to_owned(), Value::String(reason));
         }
+        progress(Progress::StepDone);
     }
-    Certificate {
-        store: plan.store.clone(),
-        suite: suite_version(),
-        engine: info.engine,
-        layout: info.layout,
-        durability: named(info.capabilities.durability),
-        shared: info.capabilities.shared,
-        snapshot: info.capabilities.snapshot,
-        clauses: clauses.len() as u64,
-        broken,
-        checks: checks::<H>(plan, progress),
-    }
-}
-
-fn info<H: Harness>() -> StoreInfo {
-    on_runtime(async {
-        let harness = H::new().await;
-        let backend = harness.open().await;
-        backend.init(SchemaPolicy::Upgrade).await.expect("`init`")
-    })
+    (clauses.len() as u64, broken)
 }
 
 fn named(durability: Durability) -> String {
     format!("{durability:?}")
 }
 
+fn machine() -> String {
+    let build = match cfg!(debug_assertions) {
+        true => "debug",
+        false => "release",
+    };
+    let (os, processor) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!("{os} {processor}, {build} build")
+}
+
 /// The checks that were run, and who is told of the next.
 struct Checks<'a> {
     done: Vec<Check>,
-    progress: &'a mut dyn FnMut(&str),
+    progress: &'a mut dyn FnMut(Progress<'_>),
 }
 
 impl Checks<'_> {
-    fn run(&mut self, name: &str, run: impl FnOnce(&mut dyn FnMut(&str)) -> Value) {
-        (self.progress)(name);
-        let check = Check::run(name, || run(self.progress));
+    /// Runs a check, which may count steps of its own.
+    fn run(&mut self, (name, about): (&str, &str), run: impl FnOnce(&mut dyn FnMut()) -> Value) {
+        let (section, step) = (name, name);
+        (self.progress)(Progress::Begins { section, step });
+        let check = Check::run(name, about, || {
+            run(&mut || (self.progress)(Progress::StepDone))
+        });
         self.done.push(check);
+        (self.progress)(Progress::StepDone);
+    }
+
+    fn not_tried(&mut self, (name, about): (&str, &str), reason: &str) {
+        let check = Check::new(name, about);
+        self.done.push(Check {
+            not_tried: Some(reason.to_owned()),
+            ..check
+        });
     }
 }
 
-fn checks<H: Harness>(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Vec<Check> {
+fn checks<H: Harness>(
+    plan: &Plan,
+    declared: Capabilities,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Vec<Check> {
     let mut checks = Checks {
         done: Vec::new(),
         progress,
     };
-    checks.run("generated histories", |_| {
+    checks.run(about::HISTORIES, |_| {
         histories_of::<H>(plan.histories, plan.seed);
         json!({ "cases": plan.histories, "seed": plan.seed })
     });
-    checks.run("equivalence", |_| {
+    checks.run(about::EQUIVALENCE, |_| {
         let hash = equivalence::<H>(EQUIVALENCE_SEEDS);
         let seeds = format!("{EQUIVALENCE_SEEDS:?}");
         json!({ "seeds": seeds, "hash": hash.to_hex().as_str() })
     });
-    checks.run("faults", |_| value(&faults::<H>()));
-    if outlives_process::<H>() {
-        between_processes::<H>(plan, &mut checks);
-    }
+    checks.run(about::FAULTS, |_| value(&faults::<H>()));
+    between_processes::<H>(plan, declared, &mut checks);
     for own in &plan.own {
-        checks.run(own.name, |_| (own.run)());
+        checks.run((own.name, own.about), |_| (own.run)());
     }
-    checks.run("figures", |_| value(&measure::figures::<H>()));
+    checks.run(about::FIGURES, |_| value(&measure::figures::<H>()));
     checks.done
 }
 
 /// What only concerns a store that outlives its process.
-fn between_processes<H: Harness>(plan: &Plan, checks: &mut Checks<'_>) {
-    let (launcher, seed) = (&plan.launcher, plan.seed);
-    checks.run("crash sweep", |progress| {
-        let mut kill = |_| progress("crash sweep");
-        value(&crash_sweep::<H>(launcher, plan.kills, seed, &mut kill))
-    });
-    if is_shared::<H>() {
-        checks.run("zombie", |_| value(&zombie::<H>(launcher, seed)));
+fn between_processes<H: Harness>(plan: &Plan, declared: Capabilities, checks: &mut Checks<'_>) {
+    if !outlives_process(declared) {
+        for check in about::BETWEEN_PROCESSES {
+            checks.not_tried(check, "the store ends with its process");
+        }
+        return;
     }
-    checks.run("start-up storm", |_| {
+    let (launcher, seed) = (&plan.launcher, plan.seed);
+    checks.run(about::CRASH_SWEEP, |done| {
+        value(&crash_sweep::<H>(launcher, plan.kills, seed, &mut |_| {
+            done();
+        }))
+    });
+    match declared.shared {
+        true => checks.run(about::ZOMBIE, |_| value(&zombie::<H>(launcher, seed))),
+        false => checks.not_tried(about::ZOMBIE, "one process at a time has the store open"),
+    }
+    checks.run(about::STORM, |_| {
         value(&start_up_storm::<H>(launcher, STORM_ROUNDS, seed))
     });
-    checks.run("no room", |_| value(&no_room::<H>(launcher, seed)));
+    checks.run(about::NO_ROOM, |_| value(&no_room::<H>(launcher, seed)));
 }
 
 fn value(report: &impl Serialize) -> Value {
@@ -237,25 +361,36 @@ fn value(report: &impl Serialize) -> Value {
 }
 
 impl Check {
-    fn run(name: &str, run: impl FnOnce() -> Value) -> Self {
-        let (figures, failure) = match caught(run) {
-            Ok(Value::Object(figures)) => (figures, None),
-            Ok(value) => (Map::from_iter([("result".to_owned(), value)]), None),
-            Err(reason) => (Map::new(), Some(reason)),
-        };
+    fn new(name: &str, about: &str) -> Self {
         Self {
             name: name.to_owned(),
-            figures,
-            failure,
+            about: about.to_owned(),
+            not_tried: None,
+            figures: Map::new(),
+            failure: None,
         }
+    }
+
+    fn run(name: &str, about: &str, run: impl FnOnce() -> Value) -> Self {
+        let mut check = Self::new(name, about);
+        match caught(run) {
+            Ok(Value::Object(figures)) => check.figures = figures,
+            Ok(value) => drop(check.figures.insert("result".to_owned(), value)),
+            Err(reason) => check.failure = Some(reason),
+        }
+        // A check that was not tried has nothing but zeros to tell.
+        if let Some(Value::String(reason)) = check.figures.remove("not_tried") {
+            check.figures.clear();
+            check.not_tried = Some(reason);
+        }
+        check
     }
 }
 
 /// What a check returns, or the message of its panic.
 fn caught<T>(check: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(check)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        text.unwrap_or_else(|| "a panic without a message".to_owned())
-    })
+    catch_unwind(AssertUnwindSafe(check)).map_err(|panic| message_of(&*panic))
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,7 +99,8 @@ impl<'a, H: Harness> Sweep<'a, H> {
             self.kill(&plan)?;
             progress(self.report.kills);
             if plan.check {
-                self.check()?;
+                let recovery = self.check()?;
+                self.recoveries.push(recovery);
             }
         }
         self.run_to_its_end()?;
@@ -243,19 +244,18 @@ impl<'a, H: Harness> Sweep<'a, H> {
         }
     }
 
-    /// Opens the store, compares it with what it has to hold, and writes to it.
-    fn check(&mut self) -> Verdict {
+    /// Opens the store, compares it with what it has to hold, and writes to it. How long it took
+    /// until its worlds were claimed.
+    fn check(&mut self) -> Verdict<Duration> {
         let Store { harness, ledger } = &mut self.store;
         let run = self.run;
         let checked = async { timeout(CHECK_LIMIT, check(harness, ledger, run)).await };
         let checked = self.runtime.block_on(checked);
-        let recovery = checked.unwrap_or_else(|_| {
+        checked.unwrap_or_else(|_| {
             Err(format!(
                 "P1: a store is not open and read within {CHECK_LIMIT:?} after a kill"
             ))
-        })?;
-        self.recoveries.push(recovery);
-        Ok(())
+        })
     }
 
     fn finish(mut self, planned: u64) -> CrashReport {
@@ -277,6 +277,7 @@ impl<'a, H: Harness> Sweep<'a, H> {
             "the sweep shows nothing: only {statements} of {kills} kills fell within statements \
              (seed {seed})"
         );
+        self.report.recoveries = self.recoveries.len() as u64;
         self.report.recovery_ms = Percentiles::of(self.recoveries);
         self.report
     }

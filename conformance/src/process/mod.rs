@@ -11,7 +11,7 @@ use aqevia_storage::Durability;
 use crate::Harness;
 
 mod announce;
-mod child;
+pub(crate) mod child;
 mod compare;
 mod crash;
 mod filling;
@@ -20,7 +20,7 @@ mod ledger;
 mod line;
 mod plan;
 mod report;
-mod room;
+pub(crate) mod room;
 mod schedule;
 mod starting;
 mod stopped;

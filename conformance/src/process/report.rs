@@ -44,8 +44,10 @@ pub struct CrashReport {
     /// is in the log at another sequence too, or the world counts more parts than it was given. A
     /// sweep that finds one panics.
     pub doubled: u64,
-    /// How long it took to open a store after a kill: `init`, and the claims of its worlds.
-    pub recovery_ms: Percentiles,
+    /// How often a store was opened after a kill and compared with what it has to hold.
+    pub recoveries: u64,
+    /// How long such an opening took: `init`, and the claims of all worlds.
+    pub recovery_ms: Option<Percentiles>,
 }
 
 /// Times in milliseconds.
@@ -61,18 +63,22 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
+    /// Those of some times; nothing of none.
+    pub(crate) fn of(mut times: Vec<Duration>) -> Option<Self> {
+        if times.is_empty() {
+            return None;
+        }
         times.sort();
         let at = |share: usize| {
             let index = (times.len() * share).div_ceil(100).saturating_sub(1);
             let time = times.get(index).copied().unwrap_or_default();
             (time.as_secs_f64() * 1e6).round() / 1e3
         };
-        Self {
+        Some(Self {
             p50: at(50),
             p99: at(99),
             max: at(100),
-        }
+        })
     }
 }
 
@@ -103,4 +109,17 @@ pub struct ZombieReport {
     pub let_in_under_way: u64,
     /// How many of those were stopped at a random moment. The check fails if there is none.
     pub timed_under_way: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_times_have_no_percentiles() {
+        assert_eq!(Percentiles::of(Vec::new()), None);
+        let times = Percentiles::of(vec![Duration::from_millis(2), Duration::from_millis(1)]);
+        let times = times.unwrap();
+        assert_eq!((times.p50, times.p99, times.max), (1.0, 2.0, 2.0));
+    }
 }

@@ -30,7 +30,12 @@ pub struct RoomReport {
 }
 
 /// The variable that opts out of this check, with the value `off`.
-const OPT_OUT: &str = "AQEVIA_TEST_NO_ROOM";
+pub(crate) const OPT_OUT: &str = "AQEVIA_TEST_NO_ROOM";
+
+/// Whether the environment opts out of it.
+pub(crate) fn is_left_out() -> bool {
+    std::env::var(OPT_OUT).is_ok_and(|value| value == "off")
+}
 
 /// Fills the folder of a store, which is a file system of its own: a part for which there is no
 /// room is `Full` and leaves nothing behind; reads go on; once there is room it is in exactly once,
@@ -43,7 +48,7 @@ const OPT_OUT: &str = "AQEVIA_TEST_NO_ROOM";
 /// If the store breaks the contract: the message begins with the clause's id. If this system lets
 /// nobody make a small file system: the message says what to do.
 pub fn no_room<H: Harness>(launcher: &Launcher, seed: u64) -> RoomReport {
-    if std::env::var(OPT_OUT).is_ok_and(|value| value == "off") {
+    if is_left_out() {
         return not_tried(&format!("{OPT_OUT} is off"));
     }
     let folder = tempfile::tempdir().expect("a folder");

@@ -46,8 +46,8 @@ pub(super) struct Terms {
     pub(super) bytes: Option<i64>,
 }
 
-/// A server in a container. It is removed when this is dropped, or ends when nobody uses it. One
-/// that a process had to itself is removed by the next process, if it is paused and cannot end.
+/// A server in a container. It is removed when this is dropped, or ends when nobody uses it; one
+/// that a process had to itself is removed by the next process, if that comes first.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) container: ContainerAsync<GenericImage>,

@@ -11,6 +11,8 @@ use testcontainers::runners::AsyncRunner;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::server::URL_VARIABLE;
+
 /// The image to use, which is to be used like the public one.
 const VARIABLE: &str = "AQEVIA_POSTGRES_IMAGE";
 const PUBLIC: &str = "postgres:17-alpine";
@@ -23,9 +25,45 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How long a pull may take. Without a registry it fails in much less.
 const PULL: Duration = Duration::from_secs(300);
 
+/// What a server in a container is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Stores: any server does.
+    Stores,
+    /// To be harmed, or to be seen ending: no other server does.
+    OwnServer,
+}
+
+impl Need {
+    /// What to do where there is no engine.
+    fn engine_advice(self) -> String {
+        match self {
+            Self::Stores => format!("start a container engine, or {}", self.image_advice()),
+            Self::OwnServer => format!(
+                "start a container engine: this kills, pauses or sets up a server of its own, and \
+                 {URL_VARIABLE} does not replace it; `cargo test -- --skip server:: --skip tls::` \
+                 leaves out the tests that do"
+            ),
+        }
+    }
+
+    /// What to do where the engine has no image.
+    fn image_advice(self) -> String {
+        match self {
+            Self::Stores => {
+                format!("set {URL_VARIABLE} to the URL of a Postgres in which schemas may be made")
+            }
+            Self::OwnServer => format!(
+                "set {VARIABLE} to an image of Postgres that is there: {URL_VARIABLE} does not \
+                 replace a server that is killed, paused or set up"
+            ),
+        }
+    }
+}
+
 /// The container engine; else what to do to have one.
-pub(super) async fn engine() -> Result<Docker, String> {
-    let advice = format!("start a container engine, or {}", advice());
+pub(super) async fn engine(need: Need) -> Result<Docker, String> {
+    let advice = need.engine_advice();
     let engine = docker_client_instance().await;
     let engine = engine.map_err(|error| format!("no container engine: {error}; {advice}"))?;
     match timeout(ANSWER, engine.ping()).await {
@@ -37,19 +75,15 @@ pub(super) async fn engine() -> Result<Docker, String> {
     }
 }
 
-fn advice() -> String {
-    let variable = super::server::URL_VARIABLE;
-    format!("set {variable} to the URL of a Postgres in which schemas may be made")
-}
-
 /// The name of an image that is there: the one that is asked for, or the public one, or a made one.
 ///
 /// Called by one process at a time, since it may pull or make the image.
-pub(super) async fn find(engine: &Docker) -> Result<String, String> {
+pub(super) async fn find(engine: &Docker, need: Need) -> Result<String, String> {
+    let advice = need.image_advice();
     if let Ok(asked) = env::var(VARIABLE) {
         return pulled(engine, &asked)
             .await
-            .map_err(|error| format!("the image {asked} of {VARIABLE}: {error}; {}", advice()));
+            .map_err(|error| format!("the image {asked} of {VARIABLE}: {error}; {advice}"));
     }
     for image in [PUBLIC, MADE] {
         if is_there(engine, image).await {
@@ -61,7 +95,7 @@ pub(super) async fn find(engine: &Docker) -> Result<String, String> {
         Err(error) => {
             let made = spawn_blocking(make).await;
             let made = made.unwrap_or_else(|failed| Err(failed.to_string()));
-            made.map_err(|failed| format!("the image {PUBLIC}: {error}; {failed}; {}", advice()))
+            made.map_err(|failed| format!("the image {PUBLIC}: {error}; {failed}; {advice}"))
         }
     }
 }
@@ -99,4 +133,24 @@ pub(super) fn generic(image: &str) -> GenericImage {
         _ => (image, "latest"),
     };
     GenericImage::new(name, tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_needs_a_server_of_his_own_is_not_sent_to_the_variable() {
+        let set = format!("set {URL_VARIABLE}");
+        let says = |need: Need| [need.engine_advice(), need.image_advice()];
+        for advice in says(Need::Stores) {
+            assert!(advice.contains(&set), "{advice}");
+        }
+        for advice in says(Need::OwnServer) {
+            assert!(!advice.contains(&set), "{advice}");
+            assert!(advice.contains("does not replace"), "{advice}");
+        }
+        let [advice, _] = says(Need::OwnServer);
+        assert!(advice.contains("--skip server:: --skip tls::"), "{advice}");
+    }
 }

@@ -28,5 +28,5 @@ pub use no_room::{NoRoomReport, server_without_room};
 pub use outages::{Outage, OutageReport, server_outages};
 pub use proxy::Harm;
 pub use proxy_faults::{Operation, ProxyReport, proxy_faults};
-pub use server::test_on;
+pub use server::{look_for_engine, test_on};
 pub use sharing::shared_server_ends;

@@ -27,9 +27,11 @@ const TRIES: usize = 3;
 ///
 /// That nothing was written then, and that all is there in the end, has been checked before there
 /// is a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NoRoomReport {
+    /// The engine of the server, which is one in a container, and its version.
+    pub engine: String,
     /// The parts that went in before the room ended.
     pub parts: usize,
     /// How often the next part was refused as `Full`.
@@ -45,7 +47,7 @@ pub struct NoRoomReport {
 pub async fn server_without_room() -> NoRoomReport {
     let server = OwnServer::start(Some(ROOM_BYTES)).await;
     let store = server.open();
-    store.init(SchemaPolicy::Upgrade).await.expect("`init`");
+    let info = store.init(SchemaPolicy::Upgrade).await.expect("`init`");
     let mut writer = Writer::claim(&store, &world("arda")).await;
     writer.persist(vec![event(&world("arda"), "1")]).await;
     server.fill(BALLAST_MIB).await;
@@ -78,6 +80,7 @@ pub async fn server_without_room() -> NoRoomReport {
     store.close().await.expect("`close`");
     server.end().await;
     NoRoomReport {
+        engine: info.engine,
         parts,
         refused: TRIES + 1,
     }

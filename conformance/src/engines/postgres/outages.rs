@@ -51,6 +51,8 @@ pub struct OutageReport {
     /// What befell the server.
     #[serde(skip)]
     pub outage: Outage,
+    /// The engine of the server, which is one in a container, and its version.
+    pub engine: String,
     /// How often.
     pub times: u32,
     /// The parts that were acknowledged.
@@ -64,7 +66,7 @@ pub struct OutageReport {
     /// How many parts were found to be stored when they were persisted again.
     pub repeated: usize,
     /// How long it took from the end of an outage, or from the kill, to the next acknowledgement.
-    pub recovery_ms: Percentiles,
+    pub recovery_ms: Option<Percentiles>,
 }
 
 /// Lets outages befall a server of its own while a writer persists parts without a break and
@@ -72,18 +74,18 @@ pub struct OutageReport {
 ///
 /// # Panics
 /// If what the store holds in the end is not what was acknowledged, or if the writer does not get
-/// on within a minute.
+/// on within a minute. If no kill and no cut hit a part: nothing was shown then.
 pub async fn server_outages(outage: Outage, times: u32) -> OutageReport {
     let server = OwnServer::start(None).await;
     let (acknowledged, mut watched) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
     let store = server.open();
-    store.init(SchemaPolicy::Upgrade).await.expect("`init`");
+    let info = store.init(SchemaPolicy::Upgrade).await.expect("`init`");
     let writing = tokio::spawn(write(store, acknowledged, stopped));
     let mut recoveries = Vec::new();
     for _ in 0..times {
         wait_for_parts(&mut watched, PARTS_BETWEEN).await;
-        let begin = befall(&server, outage).await;
+        let begin = befall(&server, outage, &watched).await;
         wait_for_parts(&mut watched, 1).await;
         recoveries.push(begin.elapsed());
     }
@@ -95,8 +97,11 @@ pub async fn server_outages(outage: Outage, times: u32) -> OutageReport {
         .expect("the writer");
     written.check(&server.open()).await;
     server.end().await;
+    let shown = check_hits(outage, times, [written.unavailable, written.ambiguous]);
+    shown.unwrap_or_else(|matter| panic!("{matter}"));
     OutageReport {
         outage,
+        engine: info.engine,
         times,
         parts: written.parts.len(),
         records: written
@@ -115,8 +120,33 @@ pub async fn server_outages(outage: Outage, times: u32) -> OutageReport {
     }
 }
 
+/// So many kills hit at least one part whose fate is not known then.
+const KILLS_TO_DOUBT: u32 = 30;
+
+/// Whether outages that break connections hit parts: so many were `Unavailable`, or `Ambiguous`.
+fn check_hits(
+    outage: Outage,
+    times: u32,
+    [unavailable, ambiguous]: [usize; 2],
+) -> Result<(), String> {
+    let missing = match outage {
+        Outage::Pause => return Ok(()),
+        _ if times > 0 && unavailable + ambiguous == 0 => "`Unavailable` or `Ambiguous`",
+        Outage::Kill if times >= KILLS_TO_DOUBT && ambiguous == 0 => "`Ambiguous`",
+        Outage::Kill | Outage::CutOff => return Ok(()),
+    };
+    Err(format!(
+        "the check shows nothing: {outage:?} befell the server {times} times, and no part was \
+         {missing}"
+    ))
+}
+
 /// Lets an outage befall the server; the moment from which it can recover.
-async fn befall(server: &OwnServer, outage: Outage) -> Instant {
+async fn befall(
+    server: &OwnServer,
+    outage: Outage,
+    acknowledged: &watch::Receiver<usize>,
+) -> Instant {
     let begin = Instant::now();
     match outage {
         Outage::Kill => {
@@ -125,7 +155,11 @@ async fn befall(server: &OwnServer, outage: Outage) -> Instant {
         }
         Outage::Pause => {
             server.pause().await;
+            // One answer may have been on its way.
+            let silent = *acknowledged.borrow() + 1;
             sleep(AWAY).await;
+            let parts = *acknowledged.borrow();
+            assert!(parts <= silent, "a server answers that was paused");
             server.go_on().await;
         }
         Outage::CutOff => {
@@ -226,5 +260,28 @@ impl Written {
         }
         assert_eq!(rows.next(), None, "P5: more than was persisted");
         store.close().await.expect("`close`");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outages_that_hit_no_part_show_nothing() {
+        for outage in [Outage::Kill, Outage::CutOff] {
+            assert!(check_hits(outage, 1, [0, 0]).is_err());
+            assert!(check_hits(outage, 1, [1, 0]).is_ok());
+            assert!(check_hits(outage, 1, [0, 1]).is_ok());
+        }
+        assert!(check_hits(Outage::Pause, 30, [0, 0]).is_ok());
+    }
+
+    #[test]
+    fn many_kills_leave_a_part_in_doubt() {
+        let matter = check_hits(Outage::Kill, 30, [7, 0]).unwrap_err();
+        assert!(matter.contains("30 times"), "{matter}");
+        assert!(check_hits(Outage::Kill, 30, [7, 1]).is_ok());
+        assert!(check_hits(Outage::CutOff, 30, [7, 0]).is_ok());
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use super::container::{DATA, Server, Terms, use_server};
 use super::harness::open_at;
-use super::{image, server};
+use super::image::{self, Need};
+use super::server;
 
 /// Long enough for the server to come back from what is done to it.
 const PATIENCE_S: u32 = 30;
@@ -25,6 +26,16 @@ const ENGINE: Duration = Duration::from_secs(30);
 const RESTART: Duration = Duration::from_secs(60);
 /// The time between two tries to reach the server.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Sends `$0` to all processes of the server, and to none that watch it: first to the one that
+/// starts the others.
+const SIGNAL: &str = r#"
+kill -"$0" "$(head -n 1 "$1/postmaster.pid")" || exit 1
+for name in $(grep -lx postgres /proc/[0-9]*/comm 2>/dev/null); do
+    process=${name#/proc/}
+    kill -"$0" "${process%/comm}" 2>/dev/null
+done
+exit 0"#;
 
 /// A server that nobody else uses.
 #[derive(Debug)]
@@ -52,7 +63,7 @@ impl OwnServer {
             patience: PATIENCE_S,
             bytes,
         };
-        let engine = image::engine().await;
+        let engine = image::engine(Need::OwnServer).await;
         let engine = engine.unwrap_or_else(|error| panic!("{error}"));
         let (server, used) = server::own(terms)
             .await
@@ -114,19 +125,15 @@ impl OwnServer {
         asked("to kill the server", killed).await;
     }
 
-    /// Stops all processes of the server where they are.
+    /// Stops all processes of the server where they are. Connections are still taken, and nobody
+    /// answers in them. What watches the server goes on, and ends it if nobody lets it go on.
     pub(super) async fn pause(&self) {
-        asked(
-            "to pause the server",
-            self.engine.pause_container(self.id()),
-        )
-        .await;
+        self.execute(&["sh", "-c", SIGNAL, "STOP", DATA]).await;
     }
 
     /// Lets them go on.
     pub(super) async fn go_on(&self) {
-        let going = self.engine.unpause_container(self.id());
-        asked("to let the server go on", going).await;
+        self.execute(&["sh", "-c", SIGNAL, "CONT", DATA]).await;
     }
 
     /// Takes the server off its network, whose name is returned.
@@ -158,16 +165,16 @@ impl OwnServer {
     /// Takes so many mebibytes of the room for data.
     pub(super) async fn fill(&self, mib: u32) {
         let fill = format!("head -c {mib}M /dev/zero >{DATA}/ballast");
-        self.execute(&fill).await;
+        self.execute(&["sh", "-c", &fill]).await;
     }
 
     /// Gives them back.
     pub(super) async fn make_room(&self) {
-        self.execute(&format!("rm {DATA}/ballast")).await;
+        self.execute(&["rm", &format!("{DATA}/ballast")]).await;
     }
 
-    async fn execute(&self, command: &str) {
-        let command = ExecCommand::new(["sh", "-c", command])
+    async fn execute(&self, command: &[&str]) {
+        let command = ExecCommand::new(command.iter().copied())
             .with_cmd_ready_condition(CmdWaitFor::exit_code(0));
         let done = timeout(ENGINE, self.server.container.exec(command)).await;
         let done = done.expect("an answer of the container engine in time");

@@ -1,7 +1,7 @@
 //! Whose a container is, and the end of those whose owner has gone.
 //!
-//! A container ends by itself when nobody uses it, but not while it is paused: then the processes
-//! in it that see to that do not run.
+//! A container ends by itself when nobody uses it, but minutes later if its server is paused: then
+//! it takes that long to tell that the server will not answer.
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,7 +27,7 @@ pub(super) fn labels(own: bool) -> Vec<(&'static str, String)> {
     [suite].into_iter().chain(owner).collect()
 }
 
-/// Removes the containers, paused ones too, that were a process' own and whose process has gone.
+/// Removes the containers, those of paused servers too, that were a process' own and whose process has gone.
 pub(super) async fn remove_abandoned(engine: &Docker) -> Result<(), String> {
     let Some(here) = Place::of_this_process() else {
         return Ok(());

@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use testcontainers::bollard::Docker;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::harness::split_location;
+use super::image::{self, Need};
 use super::server::URL_VARIABLE;
-use super::{PostgresHarness, container, image};
+use super::{PostgresHarness, container};
 use crate::Harness;
 
 /// Set in the processes that a test starts.
@@ -37,6 +39,8 @@ pub async fn shared_server_ends(test: &str) {
         let harness = PostgresHarness::new().await;
         return use_until_killed(&harness.location());
     }
+    let engine = image::engine(Need::OwnServer).await;
+    let engine = engine.unwrap_or_else(|error| panic!("{error}"));
     // Its note is elsewhere, so this is not the server that other tests use.
     let folder = tempfile::tempdir().expect("a folder");
     let mut users = [user(test, folder.path()), user(test, folder.path())];
@@ -49,7 +53,7 @@ pub async fn shared_server_ends(test: &str) {
     for user in &mut users {
         user.kill().await.expect("the process is killed");
     }
-    wait_until_gone(&servers[0]).await;
+    wait_until_gone(&engine, &servers[0]).await;
 }
 
 pub(super) fn user(test: &str, folder: &Path) -> Child {
@@ -95,9 +99,7 @@ pub(super) async fn location_of(user: &mut Child) -> String {
     location.expect("a server in time")
 }
 
-async fn wait_until_gone(server: &str) {
-    let engine = image::engine().await;
-    let engine = engine.unwrap_or_else(|error| panic!("{error}"));
+async fn wait_until_gone(engine: &Docker, server: &str) {
     let name = container::name_of(server);
     let deadline = Instant::now() + GONE;
     while engine.inspect_container(&name, None).await.is_ok() {

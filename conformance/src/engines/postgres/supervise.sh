@@ -2,9 +2,10 @@
 # server.
 #
 # Nobody outside has to remove the container: it ends by itself when no process has used it for
-# AQEVIA_PATIENCE seconds, however that process ended. One that is paused cannot, and is removed by
-# the next process that wants a container (owner.rs). Who uses it holds a shared advisory lock, and
-# so has a connection. To end, that lock is taken alone: who comes too late for it is refused.
+# AQEVIA_PATIENCE seconds, however that process ended. Who uses it holds a shared advisory lock, and
+# so has a connection. To end, that lock is taken alone: who comes too late for it is refused. A
+# server that answers nobody, because its processes were stopped, is killed after 120 questions,
+# which takes a quarter of an hour, or removed by the next process that wants one (owner.rs).
 #
 # A server that dies is started again. The signal USR1 kills it and all its processes.
 
