@@ -34,6 +34,11 @@ pub(crate) async fn refused(
     assert_eq!(store.stats().errors.of(kind), 1);
 }
 
+/// Asserts that the schema is refused as another program's, and what the message says.
+pub(crate) async fn refused_as_anothers(config: PostgresConfig, says: &[&str]) {
+    refused(config, SchemaPolicy::Upgrade, ErrorKind::Incompatible, says).await;
+}
+
 /// Asserts that `init` is refused, and that nothing in the schema changes.
 async fn untouched(schema: &Schema, policy: SchemaPolicy, kind: ErrorKind, says: &[&str]) {
     let before = schema.harness().dump().await;
@@ -98,13 +103,7 @@ async fn a_schema_of_an_extension_is_another_program_s() {
     run(&mut sql(&database.config).await, create).await;
     let says = ["another program's", "choose another schema"];
     let config = database.config.clone();
-    refused(
-        config,
-        SchemaPolicy::Upgrade,
-        ErrorKind::Incompatible,
-        &says,
-    )
-    .await;
+    refused_as_anothers(config, &says).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use aqevia_storage::{
 use aqevia_storage_postgres::{Postgres, PostgresConfig};
 use sqlx::PgConnection;
 
-use crate::bad_input::refused;
+use crate::bad_input::{refused, refused_as_anothers};
 use crate::store::{
     Database, Writer, arda, backend, claim, event, json, log, open, persist, run, sql, texts,
 };
@@ -114,13 +114,7 @@ async fn a_schema_of_another_program_is_refused_as_such_without_a_right_to_it() 
     let foreign = "CREATE SCHEMA aqevia; CREATE TABLE aqevia.birds (name text)";
     run(&mut sql(&database.config).await, foreign).await;
     let says = ["another program's", "\"birds\""];
-    refused(
-        config,
-        SchemaPolicy::Upgrade,
-        ErrorKind::Incompatible,
-        &says,
-    )
-    .await;
+    refused_as_anothers(config, &says).await;
 }
 
 #[tokio::test]
