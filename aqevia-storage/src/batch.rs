@@ -33,6 +33,12 @@ impl Batch {
         Ok(Self { parts })
     }
 
+    /// Some parts of one batch, in its order.
+    pub(crate) const fn share(parts: Vec<Arc<Part>>) -> Self {
+        // Invariant: a batch is sorted and has one part a world, and so has what is taken from it.
+        Self { parts }
+    }
+
     /// The parts, sorted by world.
     #[must_use]
     pub fn parts(&self) -> &[Arc<Part>] {

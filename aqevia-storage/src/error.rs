@@ -58,6 +58,24 @@ impl ErrorKind {
         Self::Closed,
     ];
 
+    /// The kind in lower case, as it stands in logs and in the labels of metrics: `unavailable`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Ambiguous => "ambiguous",
+            Self::Full => "full",
+            Self::Rejected => "rejected",
+            Self::Fenced => "fenced",
+            Self::Corrupt => "corrupt",
+            Self::Incompatible => "incompatible",
+            Self::Invalid => "invalid",
+            Self::Unsupported => "unsupported",
+            Self::Backpressure => "backpressure",
+            Self::Closed => "closed",
+        }
+    }
+
     /// Whether the same call may succeed later without anything being corrected.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
@@ -165,6 +183,13 @@ mod tests {
             format!("{error:?}"),
             "Invalid: record in world \"arda\": key is empty; caused by: deeper"
         );
+    }
+
+    #[test]
+    fn a_kind_is_named_as_it_is_declared() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(kind.name(), format!("{kind:?}").to_lowercase());
+        }
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 mod backend;
 mod batch;
+mod cache;
 mod clock;
 mod config;
 mod controller;
 mod counter;
 mod error;
+pub mod layer;
 mod memory;
+#[cfg(feature = "metrics")]
+pub mod metric;
 mod name;
 mod null;
 mod page;
@@ -20,10 +24,12 @@ mod writer;
 
 pub use backend::{Capabilities, Durability, Reads, SchemaPolicy, StorageBackend, StoreInfo};
 pub use batch::{Batch, BatchRecord, Claim, Digest, Link, Part, Receipt, StateChange, StatePut};
+pub use cache::{CacheConfig, CacheStats, Cached, Evicted, WorldCache, WorldLoader, WorldPeek};
 pub use clock::Clock;
 pub use config::{ControllerConfig, PoolConfig, StorageConfig, unknown_variables};
 pub use controller::{
-    ControllerStats, Refused, StorageController, Ticket, Unflushed, Unpersisted, World, block_on,
+    Captured, ControllerStats, Cut, Entity, Exposure, Health, Refused, Saved, StateSource,
+    StorageController, Ticket, Unflushed, Unpersisted, World, block_on,
 };
 pub use counter::{BatchNumber, Epoch, Sequence};
 pub use error::{Error, ErrorKind, Result};

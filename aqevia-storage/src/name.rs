@@ -113,10 +113,22 @@ impl Collection {
     /// The longest name of a collection, in bytes.
     pub const BYTES_MAX: usize = 63;
 
+    /// Whether only the core writes to the collection.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.starts_with('_')
+    }
+
     /// The collection `records`, which [`crate::WorldRecord::new`] uses.
     #[must_use]
     pub fn records() -> Self {
         Self(Arc::from("records"))
+    }
+
+    /// The collection `_dead_letters`, in which stand the records that a store refused and that
+    /// nobody waited for. Names that begin with `_` are ours: a record of it is not accepted.
+    #[must_use]
+    pub fn dead_letters() -> Self {
+        Self(Arc::from(DEAD_LETTERS))
     }
 }
 
@@ -124,6 +136,9 @@ impl Key {
     /// The longest key, in bytes.
     pub const BYTES_MAX: usize = 1024;
 }
+
+/// The one collection of ours that there is.
+const DEAD_LETTERS: &str = "_dead_letters";
 
 fn check_world_id(text: &str) -> Result<(), String> {
     if text.starts_with('_') {
@@ -156,6 +171,9 @@ fn check_text(text: &str, bytes_max: usize) -> Result<(), String> {
 
 fn check_collection(text: &str) -> Result<(), String> {
     let bytes_max = Collection::BYTES_MAX;
+    if text == DEAD_LETTERS {
+        return Ok(());
+    }
     if text.starts_with('_') {
         return Err("names that begin with `_` are reserved".into());
     }

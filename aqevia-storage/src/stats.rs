@@ -38,6 +38,13 @@ impl ErrorCounts {
         self.0.iter().sum()
     }
 
+    /// Takes in what another has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
     /// Counts one error.
     pub fn add(&mut self, kind: ErrorKind) {
         if let Some(count) = self.0.get_mut(kind as usize) {

@@ -88,6 +88,16 @@ impl StoreUrl {
         Ok(path)
     }
 
+    /// The URL without the parameters whose names begin like this, and those.
+    pub(crate) fn without_parameters(mut self, prefix: &str) -> (Self, BTreeMap<String, String>) {
+        let all = std::mem::take(&mut self.parameters);
+        let (taken, kept) = all
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(prefix));
+        self.parameters = kept;
+        (self, taken)
+    }
+
     /// The parameters, to be taken one by one.
     #[must_use]
     pub fn parameters(&self) -> Parameters<'_> {

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
-use super::inbox::{Group, Inbox, Message};
+use super::group::Group;
+use super::health::Health;
+use super::inbox::{Inbox, Message};
+use super::jobs::Done;
 use super::lane::{Lane, LaneId, Settled};
 use super::report::Report;
+use super::retry::Retry;
+use super::shared::{Unpersisted, WorldShared};
 use super::ticket::Unflushed;
-use super::world::{Unpersisted, WorldShared};
 use crate::{Batch, Error, ErrorKind, Part, Receipt, Result, StorageBackend};
 
 /// How a controller ended; `None` while it runs.
@@ -19,36 +23,68 @@ pub(super) type Outcome = Option<Result<(), Unflushed>>;
 
 /// The loop and all it owns. One flush is under way at a time.
 pub(super) struct FlushLoop {
-    store: Arc<dyn StorageBackend>,
-    inbox: Arc<Inbox>,
-    report: Arc<Report>,
-    outcome: watch::Sender<Outcome>,
-    lanes: BTreeMap<LaneId, Lane>,
+    pub(super) store: Arc<dyn StorageBackend>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) report: Arc<Report>,
+    pub(super) outcome: watch::Sender<Outcome>,
+    pub(super) lanes: BTreeMap<LaneId, Lane>,
     /// Empty, and as large as the last messages were, up to [`MESSAGES_KEPT`].
-    messages: Vec<Message>,
+    pub(super) messages: Vec<Message>,
+    /// Worlds that are to be closed, and who hears of it. Empty but while messages are taken.
+    pub(super) closing: Vec<(Arc<WorldShared>, oneshot::Sender<bool>)>,
     /// Worlds that were stopped, for what is left of them.
-    stopped: Vec<Arc<WorldShared>>,
-    /// Whether the parts that wait were tried once more because the end is near.
-    hurried: bool,
+    pub(super) stopped: Vec<Arc<WorldShared>>,
+    pub(super) flushing: Option<Flushing>,
+    pub(super) jobs: JoinSet<Done>,
+    /// A permit for each world whose state may be asked for at once.
+    pub(super) captures: Arc<Semaphore>,
+    pub(super) capturing: usize,
+    /// The bootstrap of a store that was away.
+    pub(super) init: Option<Retry>,
+    /// Why nothing is written any more.
+    pub(super) halted: Option<Error>,
+    /// Whether what waits was tried once more because the end is near.
+    pub(super) hurried: bool,
+}
+
+/// A batch that the backend has.
+pub(super) struct Flushing {
+    task: JoinHandle<Vec<Result<Receipt>>>,
+    parts: Vec<(LaneId, Arc<Part>)>,
+    begin: Instant,
+}
+
+/// What the loop waited for.
+enum Event {
+    Answers(Vec<Result<Receipt>>),
+    Done(Done),
+    /// Something came, or is due.
+    Look,
 }
 
 /// For how many messages the room is kept from flush to flush.
 const MESSAGES_KEPT: usize = 1 << 16;
 
-/// What the loop does next.
-enum Step {
-    Flush,
-    Wait(Option<Instant>),
-    End,
-}
+/// The most worlds whose state is asked for at once.
+const CAPTURES_AT_ONCE: usize = 4;
 
 impl FlushLoop {
+    /// The loop over a store; `away` if it could not be initialised yet, and why.
     pub(super) fn new(
         store: Arc<dyn StorageBackend>,
         inbox: Arc<Inbox>,
         report: Arc<Report>,
         outcome: watch::Sender<Outcome>,
+        away: Option<Error>,
     ) -> Self {
+        let init = away.map(|error| {
+            let salt = blake3::hash(inbox.config().owner.as_str().as_bytes());
+            let mut retry = Retry::new(*salt.as_bytes());
+            retry.begin();
+            // There is no first success to be given up: `start` was told to begin without one.
+            let _ = retry.fail(error, Instant::now(), inbox.config());
+            retry
+        });
         Self {
             store,
             inbox,
@@ -56,89 +92,206 @@ impl FlushLoop {
             outcome,
             lanes: BTreeMap::new(),
             messages: Vec::new(),
+            closing: Vec::new(),
             stopped: Vec::new(),
+            flushing: None,
+            jobs: JoinSet::new(),
+            captures: Arc::new(Semaphore::new(CAPTURES_AT_ONCE)),
+            capturing: 0,
+            init,
+            halted: None,
             hurried: false,
         }
     }
 
     /// Runs until the inbox is closed and everything is persisted, or the deadline is past.
     pub(super) async fn run(mut self) {
-        loop {
-            match self.next_step() {
-                Step::Flush => self.flush().await,
-                Step::Wait(until) => self.wait(until).await,
-                Step::End => break,
+        while !self.has_ended() {
+            self.act();
+            if self.has_ended() {
+                break;
+            }
+            self.report.open_worlds(self.lanes.len());
+            match self.wait().await {
+                Event::Answers(answers) => self.settle_all(answers),
+                Event::Done(done) => self.finish(done),
+                Event::Look => {}
             }
         }
         self.end().await;
     }
 
-    fn next_step(&mut self) -> Step {
-        let now = Instant::now();
-        let closing = self.inbox.deadline();
-        if closing.is_some() && !self.hurried {
-            self.hurried = true;
-            self.lanes.values_mut().for_each(|lane| lane.hurry(now));
+    /// Whether the end was asked for, and there is nothing left to do or no time for it.
+    fn has_ended(&mut self) -> bool {
+        let Some(deadline) = self.inbox.deadline() else {
+            return false;
+        };
+        if deadline <= Instant::now() {
+            return true;
         }
-        if closing.is_some_and(|deadline| deadline <= now) {
-            return Step::End;
+        if !self.hurried {
+            self.hurried = true;
+            self.hurry();
+        }
+        let busy = self.flushing.is_some() || self.capturing > 0;
+        let due = self.inbox.due_at().or_else(|| self.inbox.take_at());
+        !busy && due.is_none() && self.lanes.values().all(Lane::is_idle)
+    }
+
+    /// The end is near: what waits is tried at once, and what is dirty is captured.
+    fn hurry(&mut self) {
+        let now = Instant::now();
+        self.lanes.values_mut().for_each(|lane| lane.hurry(now));
+        self.init.iter_mut().for_each(|init| init.hurry(now));
+        if self.inbox.source().get().is_some() {
+            self.capture_dirty();
+        }
+    }
+
+    /// Does all that is due.
+    fn act(&mut self) {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.inbox.take_at()) {
+            self.take_messages();
+        }
+        if is_due(self.inbox.capture_at()) {
+            self.capture_dirty();
+        }
+        if is_due(self.init.as_ref().and_then(Retry::at)) {
+            self.begin_init();
+        }
+        if self.init.is_none() {
+            self.begin_adoptions(now);
+        }
+        if is_due(self.flush_at(now)) {
+            self.begin_flush();
+        }
+    }
+
+    /// From when there is something to flush, unless a flush is under way.
+    fn flush_at(&self, now: Instant) -> Option<Instant> {
+        if self.flushing.is_some() {
+            return None;
         }
         let ready = self.lanes.values().filter_map(|lane| lane.ready_at(now));
         let due = self.inbox.due_at();
-        let due = due.map(|at| if closing.is_some() { now } else { at });
-        let next = ready.chain(due).min();
-        match next {
-            Some(at) if at <= now => Step::Flush,
-            None if closing.is_some() => Step::End,
-            next => Step::Wait(next.into_iter().chain(closing).min()),
+        let due = due.map(|at| if self.hurried { now } else { at });
+        ready.chain(due).min()
+    }
+
+    async fn wait(&mut self) -> Event {
+        let now = Instant::now();
+        let adoptions = self.lanes.values().filter_map(Lane::adopt_at);
+        let adoptions = adoptions.filter(|_| self.init.is_none()).min();
+        let until = [
+            self.inbox.deadline(),
+            self.inbox.take_at(),
+            self.inbox.capture_at(),
+            self.init.as_ref().and_then(Retry::at),
+            adoptions,
+            self.flush_at(now),
+        ];
+        let until = until.into_iter().flatten().min();
+        let time = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answers = answers(&mut self.flushing) => Event::Answers(answers),
+            Some(Ok(done)) = self.jobs.join_next() => Event::Done(done),
+            () = self.inbox.woken() => Event::Look,
+            () = time => Event::Look,
         }
     }
 
-    async fn wait(&self, until: Option<Instant>) {
-        let Some(until) = until else {
-            return self.inbox.woken().await;
-        };
-        // Either way the next step is chosen anew; that the time ran out needs no handling.
-        drop(tokio::time::timeout_at(until, self.inbox.woken()).await);
-    }
-
-    async fn flush(&mut self) {
+    fn begin_flush(&mut self) {
+        self.inbox.begin_flush();
         self.take_messages();
+        self.lanes.values_mut().for_each(Lane::release);
         let parts = self.next_parts();
         if parts.is_empty() {
-            return;
+            return self.end_flush();
         }
+        let batch = Batch::new(parts.iter().map(|(_, part)| Arc::clone(part)).collect());
         let begin = Instant::now();
-        let Some(answers) = self.persist(&parts).await else {
-            return self.lanes.values_mut().for_each(Lane::doubt);
-        };
-        self.report.flushed(&parts, &answers, begin.elapsed());
-        for ((lane, _), answer) in parts.into_iter().zip(answers) {
-            self.settle(lane, answer);
-        }
-        let retrying = self.lanes.values().any(Lane::is_retrying);
-        self.report.set_ready(!retrying);
+        let store = Arc::clone(&self.store);
+        let count = parts.len();
+        // A task of its own: the write goes on when the deadline ends the waiting.
+        let task = tokio::spawn(async move {
+            match batch {
+                Ok(batch) => store.persist_batch(batch).await,
+                Err(error) => vec![Err(error); count],
+            }
+        });
+        self.flushing = Some(Flushing { task, parts, begin });
     }
 
-    fn take_messages(&mut self) {
+    fn end_flush(&mut self) {
+        self.inbox.end_flush(self.oldest());
+    }
+
+    /// When the oldest group was accepted that waits or is in flight.
+    fn oldest(&self) -> Option<Instant> {
+        self.lanes.values().filter_map(Lane::oldest).min()
+    }
+
+    pub(super) fn take_messages(&mut self) {
         let mut messages = self.inbox.take(std::mem::take(&mut self.messages));
         for message in messages.drain(..) {
-            match message {
-                Message::Open(lane) => {
-                    self.lanes.insert(lane.id(), *lane);
-                }
-                Message::Group(group) => self.take_group(group),
-            }
+            self.take_message(message);
         }
         messages.shrink_to(MESSAGES_KEPT);
         self.messages = messages;
+        // Order matters: what was accepted after a world was to be closed keeps it open.
+        for (world, answer) in std::mem::take(&mut self.closing) {
+            let closed = self.close_world(&world);
+            // Nobody may be waiting any more.
+            let _ = answer.send(closed);
+        }
+        // Those of a world that was stopped are not the loop's any more.
+        self.inbox.keep_oldest(self.oldest());
     }
 
-    fn take_group(&mut self, group: Group) {
-        match self.lanes.get_mut(&group.world.lane()) {
-            Some(lane) => lane.push(group),
-            None => refuse(group, &self.inbox),
+    fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Open(lane) => {
+                let id = lane.id();
+                self.lanes.insert(id, *lane);
+                if let Some(cause) = self.halted.clone() {
+                    self.stop(id, &cause);
+                }
+            }
+            Message::Group(group) => match self.lanes.get_mut(&group.world.lane()) {
+                Some(lane) => lane.push(group, &self.inbox),
+                None => refuse(group, &self.inbox),
+            },
+            Message::Cut(world) => {
+                if let Some(lane) = self.lanes.get_mut(&world.lane()) {
+                    lane.cut();
+                }
+            }
+            Message::Save(world, waiter) => {
+                // Where there is no lane, dropping the waiter tells it.
+                if let Some(lane) = self.lanes.get_mut(&world.lane()) {
+                    lane.saving().ask(Some(waiter));
+                    self.begin_capture(world.lane());
+                }
+            }
+            Message::Close(world, answer) => self.closing.push((world, answer)),
         }
+    }
+
+    /// Lets a world go of which nothing is only in memory.
+    fn close_world(&mut self, world: &Arc<WorldShared>) -> bool {
+        let lane = self.lanes.get(&world.lane());
+        if !lane.is_some_and(Lane::is_clean) || !world.close_if_clean(&self.inbox) {
+            return lane.is_none();
+        }
+        self.forget(world.lane());
+        true
     }
 
     fn next_parts(&mut self) -> Vec<(LaneId, Arc<Part>)> {
@@ -159,32 +312,57 @@ impl FlushLoop {
         parts
     }
 
-    /// The answers, one a part; `None` if the deadline came first.
-    async fn persist(&self, parts: &[(LaneId, Arc<Part>)]) -> Option<Vec<Result<Receipt>>> {
-        let batch = match Batch::new(parts.iter().map(|(_, part)| Arc::clone(part)).collect()) {
-            Ok(batch) => batch,
-            Err(error) => return Some(vec![Err(error); parts.len()]),
-        };
-        let store = Arc::clone(&self.store);
-        // A task of its own: the write goes on when the deadline ends the waiting.
-        let task = tokio::spawn(async move { store.persist_batch(batch).await });
-        tokio::select! {
-            answers = answers(task, parts.len()) => Some(answers),
-            () = self.inbox.past_deadline() => None,
-        }
-    }
-
-    fn settle(&mut self, id: LaneId, answer: Result<Receipt>) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
+    /// Takes the answers to the batch that was under way.
+    fn settle_all(&mut self, answers: Vec<Result<Receipt>>) {
+        let Some(Flushing { parts, begin, .. }) = self.flushing.take() else {
             return;
         };
-        match lane.settle(answer, Instant::now(), &self.inbox) {
-            Settled::Persisted | Settled::Retrying => {}
-            Settled::Stopped => self.forget(id),
+        let duration = begin.elapsed();
+        self.report.flushed(&parts, &answers, duration);
+        tracing::debug!(
+            target: "aqevia_storage::controller",
+            parts = parts.len(),
+            records = parts.iter().map(|(_, part)| part.records().len()).sum::<usize>(),
+            failed = answers.iter().filter(|answer| answer.is_err()).count(),
+            elapsed_us = duration.as_micros(),
+            "flushed"
+        );
+        for ((id, _), answer) in parts.into_iter().zip(answers) {
+            let lane = self.lanes.get_mut(&id);
+            let settled = lane.map(|lane| lane.settle(answer, Instant::now(), &self.inbox));
+            self.settled(id, settled);
+            self.begin_capture(id);
+        }
+        self.end_flush();
+        self.tell_health();
+    }
+
+    pub(super) fn settled(&mut self, id: LaneId, settled: Option<Settled>) {
+        match settled {
+            None | Some(Settled::Persisted | Settled::Retrying) => {}
+            Some(Settled::Refused(dead_letters)) => self.report.dead_letters(dead_letters),
+            Some(Settled::Stopped) => self.forget(id),
+            Some(Settled::StoreStopped(error)) => {
+                self.forget(id);
+                self.halt(&error);
+            }
         }
     }
 
-    fn stop(&mut self, id: LaneId, error: &Error) {
+    /// Ends the writing to this store: every world stops. Memory goes on.
+    pub(super) fn halt(&mut self, cause: &Error) {
+        if self.halted.is_some() {
+            return;
+        }
+        self.halted = Some(cause.clone());
+        self.inbox.stop(cause);
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        for id in lanes {
+            self.stop(id, cause);
+        }
+    }
+
+    pub(super) fn stop(&mut self, id: LaneId, error: &Error) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.stop(error, &self.inbox);
             self.forget(id);
@@ -193,93 +371,56 @@ impl FlushLoop {
 
     fn forget(&mut self, id: LaneId) {
         if let Some(lane) = self.lanes.remove(&id) {
+            self.inbox.forget_dirty(lane.world().lock_dirty().total());
             self.stopped.retain(|world| !world.is_settled());
             self.stopped.push(lane.into_world());
+            self.inbox.keep_oldest(self.oldest());
         }
     }
 
-    /// Stops what is left, closes the store, and tells the outcome.
-    async fn end(&mut self) {
-        let left = self.leave();
-        let closed = self.close_store().await;
-        self.outcome.send_replace(Some(match (left, closed) {
-            (None, Ok(())) => Ok(()),
-            (None, Err(error)) => Err(Unflushed::nothing(error)),
-            (Some(left), _) => Err(left),
-        }));
+    /// Tells how the controller stands, if that has changed.
+    pub(super) fn tell_health(&self) {
+        let lanes = self.lanes.values().filter_map(Lane::trouble);
+        let init = self.init.as_ref().and_then(Retry::trouble);
+        let troubles: Vec<_> = lanes.chain(init).collect();
+        let since = troubles.iter().map(|(since, ..)| *since).min();
+        let worst = troubles
+            .into_iter()
+            .max_by_key(|(_, attempts, _)| *attempts);
+        self.report.stand(match (&self.halted, since.zip(worst)) {
+            (Some(cause), _) => Health::Stopped {
+                cause: cause.clone(),
+            },
+            (None, Some((since, (_, attempts, cause)))) => Health::Degraded {
+                since,
+                cause: cause.clone(),
+                attempts,
+            },
+            (None, None) => Health::Healthy,
+        });
+        self.record_metrics();
     }
 
-    async fn close_store(&self) -> Result<()> {
-        let store = Arc::clone(&self.store);
-        let deadline = self.inbox.deadline().unwrap_or_else(Instant::now);
-        // A task of its own: a panic in it must not take what is left along.
-        let closing = tokio::spawn(async move { store.close().await });
-        match tokio::time::timeout_at(deadline, closing).await {
-            Ok(Ok(closed)) => closed,
-            Ok(Err(error)) => {
-                let message = "close the store: the backend panicked";
-                Err(Error::new(ErrorKind::Unavailable, message).with_source(error))
-            }
-            Err(_) => Err(late("close the store")),
-        }
-    }
-
-    /// Everything that was accepted and is not in the store, with the first reason; `None` if
-    /// there is nothing.
-    fn leave(&mut self) -> Option<Unflushed> {
-        self.take_messages();
-        let busy = self.lanes.values().filter(|lane| !lane.is_idle());
-        let busy: Vec<(LaneId, Error)> = busy.map(|lane| (lane.id(), reason(lane))).collect();
-        let mut causes: Vec<Error> = self.stopped.iter().filter_map(|w| w.reason()).collect();
-        for (id, cause) in busy {
-            let ended = Error::closed("the controller ended before the group was persisted");
-            self.stop(id, &ended.with_source(cause.clone()));
-            causes.push(cause);
-        }
-        let mut left = Unpersisted::default();
-        for world in &self.stopped {
-            left.extend(world.take_unpersisted());
-        }
-        let error = causes.into_iter().next()?;
-        Some(Unflushed {
-            error,
-            pending: left.pending,
-            in_doubt: left.in_doubt,
-        })
+    fn record_metrics(&self) {
+        self.report.open_worlds(self.lanes.len());
+        #[cfg(feature = "metrics")]
+        self.report.record_metrics(&self.inbox);
     }
 }
 
-impl Drop for FlushLoop {
-    /// Lets nobody wait for a loop that ended by a panic.
-    fn drop(&mut self) {
-        self.inbox.close();
-        self.report.set_ready(false);
-        if self.outcome.borrow().is_some() {
-            return;
-        }
-        self.lanes.values_mut().for_each(Lane::doubt);
-        let ended = || Error::closed("the flush loop ended before its time");
-        let left = self.leave();
-        let left = left.unwrap_or_else(|| Unflushed::nothing(ended()));
-        self.outcome.send_replace(Some(Err(left)));
-    }
-}
-
-/// Why a lane still holds records when the end has come.
-fn reason(lane: &Lane) -> Error {
-    let late = || late("persist what was accepted");
-    lane.last_error().cloned().unwrap_or_else(late)
-}
-
-/// What the backend answered, or that nothing is known.
-async fn answers(task: JoinHandle<Vec<Result<Receipt>>>, count: usize) -> Vec<Result<Receipt>> {
+/// What the backend answered, or that nothing is known. Without a flush this waits for ever.
+async fn answers(flushing: &mut Option<Flushing>) -> Vec<Result<Receipt>> {
+    let Some(flushing) = flushing else {
+        return std::future::pending().await;
+    };
+    let count = flushing.parts.len();
     let unknown = || {
         Error::new(
             ErrorKind::Ambiguous,
             "the backend gave no answer for a part",
         )
     };
-    let mut answers = match task.await {
+    let mut answers = match (&mut flushing.task).await {
         Ok(answers) => answers,
         Err(error) => vec![Err(unknown().with_source(error)); count],
     };
@@ -295,17 +436,19 @@ fn refuse(group: Group, inbox: &Inbox) {
         pending: group.records,
         in_doubt: Vec::new(),
     };
+    if !left.is_empty() {
+        tracing::error!(
+            target: "aqevia_storage::controller",
+            world = %group.world.id(),
+            unpersisted = ?left,
+            %error,
+            "a group was accepted while its world was stopped"
+        );
+    }
     inbox.settle(left.size());
     group.world.keep(left);
     if let Some(answer) = group.answer {
         // Nobody may be waiting any more.
         drop(answer.send(Err(error)));
     }
-}
-
-fn late(doing: &str) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("{doing}: the shutdown timeout ran out"),
-    )
 }

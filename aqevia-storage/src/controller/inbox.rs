@@ -1,41 +1,40 @@
 //! The buffer between the engine's threads and the flush loop.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use super::capture::StateSource;
+use super::exposure::Exposure;
+use super::group::{Group, Pending, Urgency};
 use super::lane::Lane;
+use super::saving::Save;
+use super::shared::WorldShared;
 use super::ticket::Refused;
-use super::world::WorldShared;
-use crate::{ControllerConfig, Error, ErrorKind, Receipt, Result, WorldRecord};
+use crate::{ControllerConfig, Error, ErrorKind, Result, StoreInfo};
 
 /// What the engine's threads hand to the flush loop, in order.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// A world was claimed.
+    /// A world is to be written from now on.
     Open(Box<Lane>),
     /// Records were accepted.
     Group(Group),
+    /// The state source holds the engine's lock: what was accepted before this, and what it
+    /// returns, is one group (clause C9).
+    Cut(Arc<WorldShared>),
+    /// The dirty entities of a world are to be captured now.
+    Save(Arc<WorldShared>, oneshot::Sender<Save>),
+    /// A world is to be closed, if nothing of it is unsaved.
+    Close(Arc<WorldShared>, oneshot::Sender<bool>),
 }
 
-/// The records of one call, which stay together (clause C4).
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) world: Arc<WorldShared>,
-    /// No records: a mark that is passed when everything before it is durable.
-    pub(super) records: Vec<WorldRecord>,
-    pub(super) bytes: usize,
-    pub(super) answer: Option<oneshot::Sender<Result<Receipt>>>,
-    pub(super) urgency: Urgency,
-}
-
-/// Whether a group starts a flush by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Urgency {
-    Deferred,
-    Now,
-}
+/// How long what came while a flush is under way waits to be looked at. Then newer records take the
+/// place of older ones of their key, so that the buffer has room for them.
+const TAKE_EVERY: Duration = Duration::from_millis(20);
 
 /// The buffer. Its lock is held for as long as it takes to push one group or to swap a vector.
 #[derive(Debug)]
@@ -44,32 +43,46 @@ pub(super) struct Inbox {
     wake: Notify,
     deadline: watch::Sender<Option<Instant>>,
     config: ControllerConfig,
+    /// Dirty entities, also those that are being captured.
+    dirty: AtomicUsize,
+    coalesced: AtomicU64,
+    source: OnceLock<Arc<dyn StateSource>>,
+    info: OnceLock<StoreInfo>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What came since the loop last took, and the sums over it.
+    /// What came since the loop last took.
+    messages: Vec<Message>,
+    /// When the oldest group in `messages` was accepted. A mark is not waited for.
+    messages_since: Option<Instant>,
+    /// Since when something is in `messages` that is for the loop to see at once.
+    attention_since: Option<Instant>,
+    /// The sums over what came since the last flush began.
     fresh: Fresh,
-    /// Accepted, and neither persisted nor given up: in `fresh`, in the lanes, or in flight.
+    /// Accepted, and neither persisted nor given up: in `messages`, in the lanes, or in flight.
     pending: Pending,
+    /// When the oldest group was accepted that the loop has.
+    oldest_taken: Option<Instant>,
+    /// The worlds that have dirty entities, and since when the first of them.
+    dirty_worlds: Vec<Arc<WorldShared>>,
+    dirty_since: Option<Instant>,
+    /// Since when the first of those that are being captured.
+    capturing_since: Option<Instant>,
+    /// A flush is under way.
+    flushing: bool,
     closed: bool,
+    /// Why nothing is written any more.
+    stopped: Option<Error>,
 }
 
 #[derive(Debug, Default)]
 struct Fresh {
-    messages: Vec<Message>,
     records: usize,
     bytes: usize,
     urgent: bool,
     /// When the first group came.
     since: Option<Instant>,
-}
-
-/// How much is accepted and not settled.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pending {
-    pub(super) records: usize,
-    pub(super) bytes: usize,
 }
 
 impl Inbox {
@@ -79,11 +92,25 @@ impl Inbox {
             wake: Notify::new(),
             deadline: watch::Sender::new(None),
             config,
+            dirty: AtomicUsize::new(0),
+            coalesced: AtomicU64::new(0),
+            source: OnceLock::new(),
+            info: OnceLock::new(),
         }
     }
 
     pub(super) const fn config(&self) -> &ControllerConfig {
         &self.config
+    }
+
+    /// What the store is, as soon as it has been reached.
+    pub(super) const fn info(&self) -> &OnceLock<StoreInfo> {
+        &self.info
+    }
+
+    /// Where the state of dirty entities comes from.
+    pub(super) const fn source(&self) -> &OnceLock<Arc<dyn StateSource>> {
+        &self.source
     }
 
     /// Accepts a group, or hands its records back (clause C3).
@@ -93,10 +120,12 @@ impl Inbox {
             drop(state);
             return Err(Refused::new(error, group.records));
         }
-        state.pending.records += group.records.len();
-        state.pending.bytes += group.bytes;
-        let wake = self.note(&mut state.fresh, &group);
-        state.fresh.messages.push(Message::Group(group));
+        state.pending.add(group.size());
+        let wake = self.note(&mut state, &group);
+        if !group.records.is_empty() {
+            state.messages_since.get_or_insert(group.accepted_at);
+        }
+        state.messages.push(Message::Group(group));
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -106,41 +135,75 @@ impl Inbox {
 
     fn admit(&self, state: &State, group: &Group) -> Result<()> {
         let doing = || format!("submit to world {:?}", group.world.id());
-        if state.closed {
-            return Err(closed().context(doing()));
+        state.check_open().map_err(|error| error.context(doing()))?;
+        // It was looked at before, but the world may have been closed since.
+        if let Some(error) = group.world.stopped() {
+            return Err(error.clone());
         }
-        let records = state.pending.records + group.records.len();
-        let bytes = state.pending.bytes + group.bytes;
-        let (records_max, bytes_max) = (
-            self.config.pending_records_max,
-            self.config.pending_bytes_max,
-        );
         // A mark passes at the bound: it takes no room, and waits for room to be made.
-        if group.records.is_empty() || (records <= records_max && bytes <= bytes_max) {
+        if group.records.is_empty() {
             return Ok(());
         }
-        let (records, bytes) = (state.pending.records, state.pending.bytes);
+        let matter = match self.matter(state, group) {
+            None => return Ok(()),
+            Some(matter) => matter,
+        };
         Err(Error::new(
             ErrorKind::Backpressure,
             format!(
-                "{}: {records} of {records_max} records and {bytes} of {bytes_max} bytes are \
-                 pending; submit again when some are persisted",
+                "{}: {matter}; submit again when some are persisted",
                 doing()
             ),
         ))
     }
 
-    /// # Errors
-    /// `Closed` once `close` was called.
-    pub(super) fn check_open(&self) -> Result<()> {
-        if self.lock().closed {
-            return Err(closed());
+    /// What keeps a group out, if something does.
+    fn matter(&self, state: &State, group: &Group) -> Option<String> {
+        let config = &self.config;
+        let mut with = state.pending;
+        with.add(group.size());
+        let (records_max, bytes_max) = (config.pending_records_max, config.pending_bytes_max);
+        if with.records > records_max || with.bytes > bytes_max {
+            let Pending { records, bytes } = state.pending;
+            return Some(format!(
+                "{records} of {records_max} records and {bytes} of {bytes_max} bytes are pending"
+            ));
         }
-        Ok(())
+        let age_max = config.exposure_max?;
+        let age = group.accepted_at.duration_since(self.oldest(state)?);
+        (age > age_max).then(|| {
+            let (age, max) = (age.as_millis(), age_max.as_millis());
+            format!("the oldest that is pending waits for {age} ms, at most {max} ms are allowed")
+        })
+    }
+
+    /// Makes room for what a capture brought, or says that there is none.
+    pub(super) fn reserve(&self, size: Pending) -> bool {
+        let mut state = self.lock();
+        let mut with = state.pending;
+        with.add(size);
+        let fits = with.records <= self.config.pending_records_max
+            && with.bytes <= self.config.pending_bytes_max;
+        if fits {
+            state.pending = with;
+        }
+        fits
+    }
+
+    /// Takes room, whether or not there is any.
+    pub(super) fn occupy(&self, size: Pending) {
+        self.lock().pending.add(size);
+    }
+
+    /// # Errors
+    /// `Closed` once `close` was called; what stopped all writing.
+    pub(super) fn check_open(&self) -> Result<()> {
+        self.lock().check_open()
     }
 
     /// Adds a group to the sums; whether the loop has to know of it now.
-    fn note(&self, fresh: &mut Fresh, group: &Group) -> bool {
+    fn note(&self, state: &mut State, group: &Group) -> bool {
+        let fresh = &mut state.fresh;
         let first = fresh.since.is_none();
         let due = self.is_over_capacity(fresh);
         fresh.records += group.records.len();
@@ -148,9 +211,10 @@ impl Inbox {
         let urgent = group.urgency == Urgency::Now;
         fresh.urgent |= urgent;
         if first {
-            fresh.since = Some(Instant::now());
+            fresh.since = Some(group.accepted_at);
         }
-        first || urgent || (!due && self.is_over_capacity(fresh))
+        let to_take = state.flushing && state.messages.is_empty();
+        first || urgent || to_take || (!due && self.is_over_capacity(fresh))
     }
 
     const fn is_over_capacity(&self, fresh: &Fresh) -> bool {
@@ -158,24 +222,64 @@ impl Inbox {
             || fresh.bytes >= self.config.batch_capacity_bytes
     }
 
-    /// Tells the loop of a world, before any group of it.
-    pub(super) fn open(&self, lane: Lane) -> Result<()> {
+    /// Tells the loop something, before any group that comes later.
+    pub(super) fn tell(&self, message: Message) -> Result<()> {
         let mut state = self.lock();
-        if state.closed {
-            return Err(closed());
-        }
-        state.fresh.messages.push(Message::Open(Box::new(lane)));
+        state.check_open()?;
+        state.messages.push(message);
+        state.attention_since.get_or_insert_with(Instant::now);
+        drop(state);
+        self.wake.notify_one();
         Ok(())
+    }
+
+    /// Closes a world, unless something was accepted for it that the loop has not taken. Nothing is
+    /// accepted meanwhile.
+    pub(super) fn close_world(&self, world: &WorldShared, close: impl FnOnce()) -> bool {
+        let state = self.lock();
+        let is_of_it = |message: &Message| match message {
+            Message::Group(group) => group.world.lane() == world.lane(),
+            _ => false,
+        };
+        if state.messages.iter().any(is_of_it) {
+            return false;
+        }
+        close();
+        true
+    }
+
+    /// Cuts the buffer: also once it is closed, for the last capture.
+    pub(super) fn cut(&self, world: &Arc<WorldShared>) {
+        self.lock().messages.push(Message::Cut(Arc::clone(world)));
     }
 
     /// Takes everything that came, and leaves an empty vector in its place, so that the engine's
     /// threads find room in it.
     pub(super) fn take(&self, empty: Vec<Message>) -> Vec<Message> {
-        let fresh = Fresh {
-            messages: empty,
-            ..Fresh::default()
-        };
-        std::mem::replace(&mut self.lock().fresh, fresh).messages
+        let mut state = self.lock();
+        let since = state.messages_since.take();
+        state.oldest_taken = earlier(state.oldest_taken, since);
+        state.attention_since = None;
+        std::mem::replace(&mut state.messages, empty)
+    }
+
+    /// A flush begins: what comes from now on counts towards the next.
+    pub(super) fn begin_flush(&self) {
+        let mut state = self.lock();
+        state.fresh = Fresh::default();
+        state.flushing = true;
+    }
+
+    /// `oldest` is when the oldest group was accepted that the loop still has.
+    pub(super) fn keep_oldest(&self, oldest: Option<Instant>) {
+        self.lock().oldest_taken = oldest;
+    }
+
+    /// The flush has ended; `oldest` is when the oldest group was accepted that the loop still has.
+    pub(super) fn end_flush(&self, oldest: Option<Instant>) {
+        let mut state = self.lock();
+        state.flushing = false;
+        state.oldest_taken = oldest;
     }
 
     /// The moment from which a flush is due for what came; `None` if nothing came.
@@ -190,6 +294,22 @@ impl Inbox {
         })
     }
 
+    /// The moment from which the loop has to take what came, though it does not flush.
+    pub(super) fn take_at(&self) -> Option<Instant> {
+        let state = self.lock();
+        // Not the present moment: that is later each time, and the loop would never see it due.
+        if state.attention_since.is_some() {
+            return state.attention_since;
+        }
+        let since = state.messages_since.filter(|_| state.flushing)?;
+        Some(since + TAKE_EVERY)
+    }
+
+    /// Lets the loop look anew at what is due.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// Waits until something calls for the loop.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
@@ -197,13 +317,92 @@ impl Inbox {
 
     /// Makes room for as much as was settled.
     pub(super) fn settle(&self, settled: Pending) {
-        let pending = &mut self.lock().pending;
-        pending.records = pending.records.saturating_sub(settled.records);
-        pending.bytes = pending.bytes.saturating_sub(settled.bytes);
+        self.lock().pending.remove(settled);
     }
 
-    pub(super) fn pending(&self) -> Pending {
-        self.lock().pending
+    /// A newer record took the place of one of this size.
+    pub(super) fn coalesced(&self, settled: Pending) {
+        self.coalesced.fetch_add(1, Ordering::Relaxed);
+        self.settle(settled);
+    }
+
+    pub(super) fn coalesced_so_far(&self) -> u64 {
+        self.coalesced.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn exposure(&self) -> Exposure {
+        let state = self.lock();
+        let oldest = self.oldest(&state);
+        Exposure {
+            records: state.pending.records,
+            bytes: state.pending.bytes,
+            dirty: self.dirty.load(Ordering::Relaxed),
+            oldest: oldest.map(|oldest| Instant::now().duration_since(oldest)),
+        }
+    }
+
+    /// When the oldest was accepted or marked that a crash now would lose. Of what is dirty it may
+    /// be earlier, if what was marked first has been saved since.
+    fn oldest(&self, state: &State) -> Option<Instant> {
+        let pending = [state.oldest_taken, state.messages_since];
+        let dirty = [state.dirty_since, state.capturing_since];
+        let is_dirty = self.dirty.load(Ordering::Relaxed) > 0;
+        let dirty = dirty.into_iter().filter(|_| is_dirty);
+        pending.into_iter().chain(dirty).flatten().min()
+    }
+
+    /// Entities are dirty that were not; `first` if their world had no others.
+    pub(super) fn note_dirty(&self, world: &Arc<WorldShared>, count: usize, first: bool) {
+        self.dirty.fetch_add(count, Ordering::Relaxed);
+        if !first {
+            return;
+        }
+        let mut state = self.lock();
+        state.dirty_worlds.push(Arc::clone(world));
+        let wake = state.dirty_since.is_none();
+        state.dirty_since.get_or_insert_with(Instant::now);
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Dirty entities were captured, or nobody will.
+    pub(super) fn forget_dirty(&self, count: usize) {
+        self.dirty.fetch_sub(count, Ordering::Relaxed);
+        let mut state = self.lock();
+        // Who marks counts first, and says since when under this lock.
+        if self.dirty.load(Ordering::Relaxed) == 0 {
+            state.dirty_since = None;
+            state.capturing_since = None;
+        }
+    }
+
+    /// The moment from which dirty entities are to be captured.
+    pub(super) fn capture_at(&self) -> Option<Instant> {
+        self.source.get()?;
+        let since = self.lock().dirty_since?;
+        let interval = self.config.auto_save_interval;
+        let limit = self.config.exposure_max.map(|max| max / 2);
+        Some(since + limit.map_or(interval, |limit| limit.min(interval)))
+    }
+
+    /// Takes the worlds that have dirty entities, which are then being captured.
+    pub(super) fn take_dirty(&self) -> Vec<Arc<WorldShared>> {
+        let mut state = self.lock();
+        let since = state.dirty_since.take();
+        state.capturing_since = earlier(state.capturing_since, since);
+        std::mem::take(&mut state.dirty_worlds)
+    }
+
+    /// Nothing is being captured any more.
+    pub(super) fn end_captures(&self) {
+        self.lock().capturing_since = None;
+    }
+
+    /// Nothing is written from now on.
+    pub(super) fn stop(&self, cause: &Error) {
+        self.lock().stopped.get_or_insert_with(|| cause.clone());
     }
 
     /// Accepts nothing more and asks the loop to end, at a deadline at the latest.
@@ -223,21 +422,23 @@ impl Inbox {
         *self.deadline.borrow()
     }
 
-    /// Waits until that moment.
-    pub(super) async fn past_deadline(&self) {
-        let mut deadline = self.deadline.subscribe();
-        if let Ok(at) = deadline.wait_for(Option::is_some).await.map(|at| *at)
-            && let Some(at) = at
-        {
-            tokio::time::sleep_until(at).await;
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn closed() -> Error {
-    Error::closed("the controller has been shut down")
+impl State {
+    fn check_open(&self) -> Result<()> {
+        if let Some(cause) = &self.stopped {
+            return Err(cause.clone());
+        }
+        match self.closed {
+            true => Err(Error::closed("the controller has been shut down")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

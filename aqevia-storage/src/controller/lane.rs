@@ -1,27 +1,26 @@
 //! One world's way through the flush loop: what waits, and the one part in flight.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+mod refusing;
 
-use tokio::sync::oneshot;
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
-use super::inbox::{Group, Inbox, Pending};
-use super::world::{Unpersisted, WorldShared};
+use super::coalesce::Waiting;
+use super::group::{Answer, Group, Kind, Pending};
+use super::in_flight::{InFlight, Member, answer};
+use super::inbox::Inbox;
+use super::opening::tell_of;
+use super::retry::{Retry, Verdict};
+use super::saving::Saving;
+use super::shared::{Unpersisted, WorldShared};
 use crate::{
-    BatchNumber, BatchRecord, ControllerConfig, Error, ErrorKind, Link, Part, Receipt, Result,
-    Sequence, WorldRecord,
+    BatchNumber, BatchRecord, Claim, ControllerConfig, Epoch, Error, ErrorKind, Link, Part,
+    Receipt, Result, Sequence,
 };
 
 /// Tells the claims of a controller apart, also those of one world.
 pub(super) type LaneId = u64;
-
-/// How long a part waits at most before it is tried again: doubled each time, up to the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// How often an error that stays is logged.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// A world as the flush loop sees it.
 ///
@@ -29,42 +28,45 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Lane {
     world: Arc<WorldShared>,
+    /// Where the world stands in the store, once it is claimed.
+    standing: Option<Standing>,
+    /// How a world that was adopted comes to its claim.
+    adoption: Option<Adoption>,
+    waiting: Waiting,
+    /// Whether what waits is due. It may have been taken from the inbox before it was.
+    released: bool,
+    in_flight: Option<InFlight>,
+    /// The most units in a part, while one is sought that the store refuses.
+    units_max: usize,
+    saving: Saving,
+}
+
+#[derive(Debug)]
+struct Standing {
+    epoch: Epoch,
     head: Sequence,
     last_number: BatchNumber,
     last_at_ms: i64,
     link: Link,
-    waiting: VecDeque<Group>,
-    in_flight: Option<InFlight>,
 }
 
-#[derive(Debug)]
-struct InFlight {
-    part: Arc<Part>,
-    members: Vec<Member>,
-    attempts: u32,
-    /// When to try again; `None` while the backend has it.
-    retry_at: Option<Instant>,
-    /// Why it is to be tried again.
-    last_error: Option<Error>,
-    /// When that was last logged.
-    said_at: Option<Instant>,
-    in_doubt: bool,
-}
-
-impl InFlight {
-    /// Whether an error is to be logged: it is another than before, or a while has passed.
-    fn is_worth_saying(&self, error: &Error, now: Instant) -> bool {
-        let before = self.last_error.as_ref().map(ToString::to_string);
-        let again = self.said_at.is_none_or(|said| now >= said + SAY_AGAIN);
-        again || before != Some(error.to_string())
+impl From<&Claim> for Standing {
+    fn from(claim: &Claim) -> Self {
+        Self {
+            epoch: claim.epoch,
+            head: claim.head,
+            last_number: claim.last_number,
+            last_at_ms: claim.last_at_ms,
+            link: claim.link,
+        }
     }
 }
 
-/// A group within a part: how many of its records, and who waits for them.
+/// A world that is claimed once the store is there, if it stands where the engine believes.
 #[derive(Debug)]
-struct Member {
-    count: u32,
-    answer: Option<oneshot::Sender<Result<Receipt>>>,
+struct Adoption {
+    head: Sequence,
+    retry: Retry,
 }
 
 /// What the answer to a part means for its lane.
@@ -74,21 +76,36 @@ pub(super) enum Settled {
     Persisted,
     /// It is to be tried again.
     Retrying,
+    /// The store refused it. Less of it is tried next, or dead letters stand for so many records.
+    Refused(u64),
     /// The lane has ended; its groups have been answered.
     Stopped,
+    /// The lane has ended, and no other is to write to this store.
+    StoreStopped(Error),
 }
 
 impl Lane {
+    /// The lane of a world that is claimed.
     pub(super) fn new(world: Arc<WorldShared>) -> Self {
-        let claim = world.claim();
         Self {
-            head: claim.head,
-            last_number: claim.last_number,
-            last_at_ms: claim.last_at_ms,
-            link: claim.link,
-            waiting: VecDeque::new(),
+            standing: world.claim().map(Standing::from),
+            adoption: None,
+            waiting: Waiting::default(),
+            released: false,
             in_flight: None,
+            units_max: usize::MAX,
+            saving: Saving::default(),
             world,
+        }
+    }
+
+    /// The lane of a world that is claimed later, if it stands at `head` then.
+    pub(super) fn adopted(world: Arc<WorldShared>, head: Sequence) -> Self {
+        let salt = blake3::hash(world.id().as_str().as_bytes());
+        let retry = Retry::from(Instant::now(), *salt.as_bytes());
+        Self {
+            adoption: Some(Adoption { head, retry }),
+            ..Self::new(world)
         }
     }
 
@@ -96,12 +113,46 @@ impl Lane {
         self.world.lane()
     }
 
+    pub(super) const fn world(&self) -> &Arc<WorldShared> {
+        &self.world
+    }
+
     pub(super) fn into_world(self) -> Arc<WorldShared> {
         self.world
     }
 
-    pub(super) fn push(&mut self, group: Group) {
-        self.waiting.push_back(group);
+    pub(super) const fn saving(&mut self) -> &mut Saving {
+        &mut self.saving
+    }
+
+    /// Adds a group behind the others, or in the place of an older record of its key.
+    pub(super) fn push(&mut self, group: Group, inbox: &Inbox) {
+        let config = inbox.config();
+        let schema = config.coalescing.then_some(&config.schema);
+        if let Some(older) = self.waiting.push(group, schema) {
+            inbox.coalesced(older);
+        }
+    }
+
+    /// What waits is due.
+    pub(super) const fn release(&mut self) {
+        self.released = true;
+    }
+
+    /// The buffer was cut: what waits now, and what the capture gives, is one group.
+    pub(super) fn cut(&mut self) {
+        self.waiting.keep_places();
+        self.saving.cut(self.waiting.len());
+    }
+
+    /// Puts what was captured behind what waited at the cut.
+    pub(super) fn insert(&mut self, behind: usize, groups: Vec<Group>, join: bool) {
+        self.waiting.insert(behind, groups, join);
+    }
+
+    /// Records and bytes of the groups that waited at the cut.
+    pub(super) fn size_of_first(&self, count: usize) -> Pending {
+        self.waiting.size_of_first(count)
     }
 
     /// Whether nothing waits and nothing is in flight.
@@ -109,33 +160,80 @@ impl Lane {
         self.waiting.is_empty() && self.in_flight.is_none()
     }
 
-    /// Whether a part waits to be tried again.
-    pub(super) fn is_retrying(&self) -> bool {
-        let in_flight = self.in_flight.as_ref();
-        in_flight.is_some_and(|in_flight| in_flight.retry_at.is_some())
+    /// Whether nothing of the world is only in memory, as far as the loop knows.
+    pub(super) fn is_clean(&self) -> bool {
+        self.is_idle() && !self.saving.is_under_way()
     }
 
-    /// Brings a part that waits to be tried again forward, and begins its delays anew.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        if let Some(in_flight) = &mut self.in_flight
-            && in_flight.retry_at.is_some()
-        {
-            in_flight.retry_at = Some(now);
-            in_flight.attempts = 0;
-        }
+    /// When the oldest group was accepted that has records.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let members = self.in_flight.iter().flat_map(|part| &part.members);
+        let members = members.filter(|member| member.count > 0);
+        let groups = members.map(|member| &member.group);
+        let mut waiting = self.waiting.groups().iter();
+        let first = waiting.find(|group| !group.records.is_empty());
+        groups.chain(first).map(|group| group.accepted_at).min()
+    }
+
+    fn retry(&self) -> Option<&Retry> {
+        let adoption = self.adoption.as_ref().map(|adoption| &adoption.retry);
+        adoption.or_else(|| self.in_flight.as_ref().map(|part| &part.retry))
+    }
+
+    /// Since when the lane has been failing, how often, and why.
+    pub(super) fn trouble(&self) -> Option<(Instant, u32, &Error)> {
+        self.retry()?.trouble()
     }
 
     /// Why the part in flight was not persisted so far.
     pub(super) fn last_error(&self) -> Option<&Error> {
-        self.in_flight.as_ref()?.last_error.as_ref()
+        self.retry()?.error()
+    }
+
+    /// Brings what waits to be tried again forward, and begins its delays anew.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let adoption = self.adoption.as_mut().map(|adoption| &mut adoption.retry);
+        let in_flight = self.in_flight.as_mut().map(|part| &mut part.retry);
+        for retry in adoption.into_iter().chain(in_flight) {
+            retry.hurry(now);
+        }
+    }
+
+    /// From when an adopted world may be claimed.
+    pub(super) fn adopt_at(&self) -> Option<Instant> {
+        self.adoption.as_ref()?.retry.at()
+    }
+
+    /// The world is being claimed. Where the engine believes it to stand.
+    pub(super) fn begin_adoption(&mut self) -> Option<Sequence> {
+        let adoption = self.adoption.as_mut()?;
+        adoption.retry.begin();
+        Some(adoption.head)
+    }
+
+    /// What came of claiming an adopted world.
+    pub(super) fn claimed(&mut self, claim: Result<Claim>, now: Instant, inbox: &Inbox) -> Settled {
+        match claim {
+            Ok(claim) => {
+                self.adoption = None;
+                self.standing = Some(Standing::from(&claim));
+                tell_of(self.world.id(), &claim);
+                self.world.set_claim(claim);
+                Settled::Persisted
+            }
+            Err(error) => self.failed(error, now, inbox),
+        }
     }
 
     /// From when the lane has a part to persist; `None` if it has none.
     pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
-        match &self.in_flight {
-            Some(in_flight) => in_flight.retry_at,
-            None => (!self.waiting.is_empty()).then_some(now),
+        if let Some(in_flight) = &self.in_flight {
+            return in_flight.retry.at();
         }
+        if self.waiting.is_empty() || !self.released || self.standing.is_none() {
+            return None;
+        }
+        Some(self.saving.holds_until().unwrap_or(now))
     }
 
     /// The part to persist now: the one in flight again, or one of the groups that wait.
@@ -148,59 +246,70 @@ impl Lane {
             return Ok(None);
         }
         if self.in_flight.is_none() {
+            self.saving.let_go();
             self.in_flight = self.form(config)?;
+            self.released = !self.waiting.is_empty();
         }
         Ok(self.in_flight.as_mut().map(|in_flight| {
-            in_flight.retry_at = None;
-            in_flight.attempts += 1;
+            in_flight.retry.begin();
             Arc::clone(&in_flight.part)
         }))
     }
 
-    /// Forms a part of as many whole groups as fit (clause C4).
+    /// Forms a part of as many whole units as fit (clause C4).
     fn form(&mut self, config: &ControllerConfig) -> Result<Option<InFlight>> {
+        let Some(standing) = &self.standing else {
+            return Ok(None);
+        };
         // Order matters: what may fail or panic comes before the groups are taken.
-        let number = self.last_number.advance(1)?;
-        let at_ms = config.clock.now_ms().max(self.last_at_ms);
-        let mut size = Pending::default();
+        let number = standing.last_number.advance(1)?;
+        let at_ms = config.clock.now_ms().max(standing.last_at_ms);
+        let (epoch, link, head) = (standing.epoch, standing.link, standing.head);
         let mut records = Vec::new();
         let mut members = Vec::new();
-        while let Some(group) = self.waiting.pop_front_if(|group| {
-            size.records += group.records.len();
-            size.bytes += group.bytes;
-            size.records <= config.batch_records_max && size.bytes <= config.batch_bytes_max
-        }) {
+        for group in self.take_units(config) {
+            let (count, given) = (group.records.len(), group.records);
             members.push(Member {
-                count: u32::try_from(group.records.len()).unwrap_or(u32::MAX),
-                answer: group.answer,
+                count,
+                group: Group {
+                    records: Vec::new(),
+                    ..group
+                },
             });
-            records.extend(group.records.into_iter().map(|record| {
+            records.extend(given.into_iter().map(|record| {
                 let history = config.schema.history(&record.collection);
                 BatchRecord::new(record, history)
             }));
         }
         if records.is_empty() {
-            self.answer(members, self.head, false);
+            answer(members, head, false);
             return Ok(None);
         }
         // Invariant: each group was checked when it was accepted, so this refuses none.
-        let part = Part::new(
-            self.world.id().clone(),
-            self.world.claim().epoch,
-            number,
-            at_ms,
-            self.link,
-            records,
-        )?;
+        let part = Part::new(self.world.id().clone(), epoch, number, at_ms, link, records)?;
         Ok(Some(InFlight {
+            retry: Retry::new(part.link().0),
             part: Arc::new(part),
             members,
-            attempts: 0,
-            retry_at: None,
-            last_error: None,
-            said_at: None,
             in_doubt: false,
         }))
+    }
+
+    fn take_units(&mut self, config: &ControllerConfig) -> Vec<Group> {
+        let mut taken = Vec::new();
+        let mut size = Pending::default();
+        for _ in 0..self.units_max {
+            let (count, more) = self.waiting.first_unit();
+            size.add(more);
+            let over =
+                size.records > config.batch_records_max || size.bytes > config.batch_bytes_max;
+            // The first is taken whatever its size: it fitted when it was accepted.
+            if count == 0 || (over && !taken.is_empty()) {
+                break;
+            }
+            taken.extend((0..count).map_while(|_| self.waiting.pop()));
+        }
+        taken
     }
 
     /// Takes the backend's answer to the part in flight.
@@ -210,45 +319,28 @@ impl Lane {
         now: Instant,
         inbox: &Inbox,
     ) -> Settled {
-        let Some(mut in_flight) = self.in_flight.take() else {
-            return Settled::Retrying;
-        };
-        match answer {
+        let error = match answer {
             Ok(receipt) => {
-                self.persisted(in_flight, receipt, inbox);
-                Settled::Persisted
+                self.persisted(receipt, inbox);
+                return Settled::Persisted;
             }
-            Err(error) if error.kind().is_retryable() => {
-                in_flight.in_doubt |= error.kind() == ErrorKind::Ambiguous;
-                let delay = retry_delay(in_flight.attempts, &in_flight.part.link());
-                in_flight.retry_at = Some(now + delay);
-                if in_flight.is_worth_saying(&error, now) {
-                    tracing::warn!(
-                        target: "aqevia_storage::controller",
-                        %error,
-                        attempts = in_flight.attempts,
-                        "a part is not persisted and is tried again until it is"
-                    );
-                    in_flight.said_at = Some(now);
-                }
-                in_flight.last_error = Some(error);
-                self.in_flight = Some(in_flight);
-                Settled::Retrying
+            Err(error) => error,
+        };
+        match error.kind() {
+            // The part is not in the store (clause P5), so its number is free for another content.
+            ErrorKind::Invalid | ErrorKind::Rejected | ErrorKind::Unsupported => {
+                self.refused(&error, inbox)
             }
-            Err(error) => {
-                // Fenced and Invalid are told only of a part that is not in the store (clause P5).
-                in_flight.in_doubt &=
-                    !matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Invalid);
-                self.in_flight = Some(in_flight);
-                self.stop(&error, inbox);
-                Settled::Stopped
-            }
+            _ => self.failed(error, now, inbox),
         }
     }
 
-    fn persisted(&mut self, in_flight: InFlight, receipt: Receipt, inbox: &Inbox) {
+    fn persisted(&mut self, receipt: Receipt, inbox: &Inbox) {
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
         let part = in_flight.part;
-        if in_flight.last_error.is_some() {
+        if in_flight.retry.has_failed() {
             let (world, number) = (part.world(), part.number());
             tracing::info!(
                 target: "aqevia_storage::controller",
@@ -259,57 +351,95 @@ impl Lane {
         }
         let before = receipt.first.get().saturating_sub(1);
         let before = Sequence::new(before).unwrap_or_default();
-        self.head = before.advance_saturating(u64::from(receipt.count));
-        self.last_number = part.number();
-        self.last_at_ms = part.at_ms();
-        self.link = part.link();
+        if let Some(standing) = &mut self.standing {
+            standing.head = before.advance_saturating(u64::from(receipt.count));
+            standing.last_number = part.number();
+            standing.last_at_ms = part.at_ms();
+            standing.link = part.link();
+        }
+        self.units_max = self.units_max.saturating_mul(2);
         // Order matters: who hears that a group is durable finds the room that it took.
         inbox.settle(Pending {
             records: part.records().len(),
             bytes: part.bytes(),
         });
-        self.answer(in_flight.members, before, receipt.repeated);
+        let mut members = in_flight.members;
+        let mut groups = members.iter_mut().map(|member| &mut member.group);
+        if let Some(last) = groups.rfind(|group| group.kind == Kind::Captured) {
+            self.saving.tell_refused(&mut last.answer);
+            self.end_capture();
+        }
+        answer(members, before, receipt.repeated);
     }
 
-    /// Answers groups that lie one behind the other after `head`.
-    fn answer(&self, members: Vec<Member>, mut head: Sequence, repeated: bool) {
-        for member in members {
-            let receipt = head.advance(1).map(|first| Receipt {
-                first,
-                count: member.count,
-                repeated,
-            });
-            head = head.advance_saturating(u64::from(member.count));
-            if let Some(answer) = member.answer {
-                // Nobody may be waiting any more.
-                drop(answer.send(receipt));
+    /// What was captured is in the store, or will never be, unless more of it waits.
+    fn end_capture(&mut self) {
+        if !self.waiting.has(Kind::Captured) {
+            self.saving.end();
+        }
+    }
+
+    /// A claim or a part failed: it is tried again, or nothing more is written.
+    fn failed(&mut self, error: Error, now: Instant, inbox: &Inbox) -> Settled {
+        let (kind, config) = (error.kind(), inbox.config());
+        if let Some(in_flight) = &mut self.in_flight {
+            // Fenced is told only of a part that is not in the store (clause P5).
+            in_flight.in_doubt |= kind == ErrorKind::Ambiguous;
+            in_flight.in_doubt &= kind != ErrorKind::Fenced;
+        }
+        let adoption = self.adoption.as_mut().map(|adoption| &mut adoption.retry);
+        let retry = adoption.or_else(|| self.in_flight.as_mut().map(|part| &mut part.retry));
+        if let Some(retry) = retry.filter(|_| kind.is_retryable()) {
+            if retry.fail(error.clone(), now, config) == Verdict::Again {
+                return Settled::Retrying;
             }
+            let error = error.context("the time to try again has run out");
+            self.stop(&error, inbox);
+            return Settled::Stopped;
+        }
+        self.stop(&error, inbox);
+        match kind {
+            ErrorKind::Corrupt | ErrorKind::Incompatible | ErrorKind::Closed => {
+                Settled::StoreStopped(error)
+            }
+            _ => Settled::Stopped,
         }
     }
 
     /// Ends the lane: every group is answered with the error, and its records are kept.
     pub(super) fn stop(&mut self, error: &Error, inbox: &Inbox) {
-        let in_flight = self.in_flight.take();
-        let waiting = std::mem::take(&mut self.waiting);
-        let left = unpersisted(in_flight.as_ref(), &waiting);
+        let mut left = Unpersisted::default();
+        let mut answers: Vec<Answer> = Vec::new();
+        if let Some(in_flight) = self.in_flight.take() {
+            let in_doubt = in_flight.in_doubt;
+            let groups = in_flight.into_groups().into_iter();
+            let records = match in_doubt {
+                true => &mut left.in_doubt,
+                false => &mut left.pending,
+            };
+            for group in groups {
+                records.extend(group.records);
+                answers.extend(group.answer);
+            }
+        }
+        for group in self.waiting.take_all() {
+            left.pending.extend(group.records);
+            answers.extend(group.answer);
+        }
         tracing::error!(
             target: "aqevia_storage::controller",
             world = %self.world.id(),
             unpersisted = ?left,
             %error,
-            "world stopped"
+            "world {}",
+            if error.kind() == ErrorKind::Fenced { "fenced" } else { "stopped" }
         );
         // Order matters: who hears of the error finds the records, and the room that they took.
         inbox.settle(left.size());
         self.world.stop(error, left);
-        let members = in_flight
-            .into_iter()
-            .flat_map(|in_flight| in_flight.members);
-        let answers = members.map(|member| member.answer);
-        for answer in answers
-            .chain(waiting.into_iter().map(|group| group.answer))
-            .flatten()
-        {
+        self.saving.stop(error);
+        for answer in answers {
+            // Nobody may be waiting any more.
             drop(answer.send(Err(error.clone())));
         }
     }
@@ -317,48 +447,7 @@ impl Lane {
     /// Says that the backend still has the part in flight, so that nothing is known of it.
     pub(super) fn doubt(&mut self) {
         if let Some(in_flight) = &mut self.in_flight {
-            in_flight.in_doubt |= in_flight.retry_at.is_none();
+            in_flight.in_doubt |= in_flight.retry.at().is_none();
         }
-    }
-}
-
-fn unpersisted(in_flight: Option<&InFlight>, waiting: &VecDeque<Group>) -> Unpersisted {
-    let mut left = Unpersisted::default();
-    if let Some(in_flight) = in_flight {
-        let records = in_flight.part.records().iter();
-        let records: Vec<WorldRecord> = records.map(|r| r.record().clone()).collect();
-        if in_flight.in_doubt {
-            left.in_doubt = records;
-        } else {
-            left.pending = records;
-        }
-    }
-    let waiting = waiting.iter().flat_map(|group| &group.records);
-    left.pending.extend(waiting.cloned());
-    left
-}
-
-/// Between half of the longest wait of this attempt and all of it. How much follows from the part,
-/// so that engines that lost one store together do not come back to it in step.
-fn retry_delay(attempts: u32, link: &Link) -> Duration {
-    let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
-    let longest = RETRY_FIRST.saturating_mul(doubled).min(RETRY_LONGEST);
-    let byte = link.0.get(attempts as usize % link.0.len());
-    let share = byte.copied().unwrap_or(u8::MAX);
-    longest * (255 + u32::from(share)) / 510
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_waits_longer_each_time_and_not_as_long_as_another() {
-        let [one, other] = [Link([0; 32]), Link([255; 32])];
-        let millis = |link| [1, 2, 3].map(|attempts| retry_delay(attempts, link).as_millis());
-        assert_eq!(millis(&one), [25, 50, 100]);
-        assert_eq!(millis(&other), [50, 100, 200]);
-        assert_eq!(retry_delay(20, &one), RETRY_LONGEST / 2);
-        assert_eq!(retry_delay(20, &other), RETRY_LONGEST);
     }
 }

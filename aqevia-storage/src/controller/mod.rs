@@ -1,36 +1,60 @@
 //! The flush controller: takes records from an engine without letting it wait, and persists them.
 
+mod capture;
+mod closing;
+mod coalesce;
+mod dead_letter;
+mod dirty;
+mod ending;
+mod exposure;
+#[cfg(feature = "metrics")]
+mod figures;
 mod flush;
+mod group;
+mod health;
+mod in_flight;
 mod inbox;
+mod jobs;
 mod lane;
 mod opening;
 mod reads;
 mod report;
+mod retry;
+mod saving;
+mod shared;
+mod starting;
 mod ticket;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, watch};
 
 use crate::{
-    ControllerConfig, Error, Limit, Reads, Result, StorageBackend, StoreInfo, Usage, WorldId,
+    Error, ErrorKind, Limit, Reads, Result, Sequence, StorageBackend, StoreInfo, Usage, WorldId,
     WorldPage, WorldRange, WorldRecord,
 };
-use flush::{FlushLoop, Outcome};
-use inbox::{Inbox, Urgency};
+use flush::Outcome;
+use group::Urgency;
+use inbox::Inbox;
 use opening::{Opening, Place};
 use reads::{Remote, run_on};
 use report::Report;
 
+pub(crate) use opening::Opened;
+
+pub use capture::{Captured, Cut, Entity, StateSource};
+pub use exposure::Exposure;
+pub use health::Health;
 pub use report::ControllerStats;
+pub use shared::Unpersisted;
 pub use ticket::{Refused, Ticket, Unflushed};
-pub use world::{Unpersisted, World};
+pub use world::World;
 
 /// Takes records from an engine and persists them, on a thread and a runtime of its own.
 ///
@@ -45,7 +69,6 @@ pub use world::{Unpersisted, World};
 /// most the shutdown timeout, during which the dropping thread waits (clause C8).
 pub struct StorageController {
     store: Arc<dyn StorageBackend>,
-    info: StoreInfo,
     inbox: Arc<Inbox>,
     report: Arc<Report>,
     runtime: Handle,
@@ -56,88 +79,45 @@ pub struct StorageController {
 }
 
 impl StorageController {
-    /// Initialises the store and starts the controller on a thread of its own.
-    ///
-    /// # Errors
-    /// `Invalid` if a setting is out of its range, and those of [`StorageBackend::init`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves an initialised store, and ends the thread.
-    pub async fn start(store: Arc<dyn StorageBackend>, config: ControllerConfig) -> Result<Self> {
-        config.check()?;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| no_thread(error, "make a runtime"))?;
-        let handle = runtime.handle().clone();
-        let (started, starting) = oneshot::channel();
-        let to_init = Arc::clone(&store);
-        let thread = thread::Builder::new().name("aqevia-storage".into());
-        let thread = thread.spawn(move || {
-            runtime.block_on(serve(to_init, config, started));
-            // A call that hangs in the store must not hold up who waits for this thread.
-            runtime.shutdown_background();
-        });
-        let thread = thread.map_err(|error| no_thread(error, "start a thread"))?;
-        let ended = |_| Error::closed("start the controller: its thread ended");
-        let parts = starting.await.map_err(ended)??;
-        Ok(Self::assemble(store, parts, handle, Some(thread)))
-    }
-
-    /// [`StorageController::start`] on this thread, which may be any.
-    ///
-    /// # Errors
-    /// As [`StorageController::start`].
-    pub fn start_blocking(
-        store: Arc<dyn StorageBackend>,
-        config: ControllerConfig,
-    ) -> Result<Self> {
-        block_on(Self::start(store, config))
-    }
-
-    /// Starts the controller on the runtime that this is called in, for a test that pauses time.
-    ///
-    /// Dropping such a controller asks its loop to end and does not wait for that. On a runtime of
-    /// one thread, a `_blocking` twin would wait for a loop that it keeps from running.
-    ///
-    /// # Errors
-    /// As [`StorageController::start`].
-    ///
-    /// # Panics
-    /// If it is polled outside a Tokio runtime.
-    pub async fn start_here(
-        store: Arc<dyn StorageBackend>,
-        config: ControllerConfig,
-    ) -> Result<Self> {
-        config.check()?;
-        let (started, starting) = oneshot::channel();
-        tokio::spawn(serve(Arc::clone(&store), config, started));
-        let ended = |_| Error::closed("start the controller: its task ended");
-        let parts = starting.await.map_err(ended)??;
-        Ok(Self::assemble(store, parts, Handle::current(), None))
-    }
-
-    fn assemble(
-        store: Arc<dyn StorageBackend>,
-        parts: Started,
-        runtime: Handle,
-        thread: Option<JoinHandle<()>>,
-    ) -> Self {
-        Self {
-            store,
-            info: parts.info,
-            inbox: parts.inbox,
-            report: parts.report,
-            runtime,
-            outcome: parts.outcome,
-            worlds: Mutex::default(),
-            lanes: AtomicU64::new(0),
-            thread,
-        }
-    }
-
-    /// What the store is.
+    /// What the store is; `None` until a store that was away at the start has been reached.
     #[must_use]
-    pub const fn store_info(&self) -> &StoreInfo {
-        &self.info
+    pub fn store_info(&self) -> Option<&StoreInfo> {
+        self.inbox.info().get()
+    }
+
+    /// How the controller stands with its store, now and whenever that changes.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aqevia_storage::{ControllerConfig, Memory, StorageController};
+    /// # fn main() -> aqevia_storage::Result<()> {
+    /// let store = Arc::new(Memory::new());
+    /// let controller = StorageController::start_blocking(store, ControllerConfig::default())?;
+    /// assert!(controller.health().borrow().is_healthy());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.report.health()
+    }
+
+    /// What would be lost if the process ended now.
+    #[must_use]
+    pub fn exposure(&self) -> Exposure {
+        self.inbox.exposure()
+    }
+
+    /// Says where the state of dirty entities comes from, once and for all worlds. What was marked
+    /// before is captured as well.
+    ///
+    /// # Errors
+    /// `Invalid` if there is a source already.
+    pub fn set_state_source(&self, source: Arc<dyn StateSource>) -> Result<()> {
+        let set = self.inbox.source().set(source);
+        set.map_err(|_| Error::invalid("set the state source: there is one already"))?;
+        self.inbox.wake();
+        Ok(())
     }
 
     /// Claims a world for writing, or returns the one that is open (clause C10).
@@ -152,15 +132,100 @@ impl StorageController {
     /// # Cancel safety
     /// Once this is polled the world is opened, also when the future is dropped.
     pub async fn open_world(&self, id: WorldId) -> Result<World> {
-        let opening = Opening {
-            place: self.place(&id),
-            id,
-            store: Arc::clone(&self.store),
-            inbox: Arc::clone(&self.inbox),
-            lane: self.lanes.fetch_add(1, Ordering::Relaxed),
-        };
+        let opening = self.opening(id);
         // A task of its own: a claim that its caller gave up must not come in after the next one.
         self.on_runtime(opening.run()).await
+    }
+
+    /// Opens a world whose state the engine already has, as it was at `head`: zero for a new one.
+    /// The world takes records at once, whether or not the store can be reached.
+    ///
+    /// It is claimed when the store is there. If it does not stand at `head` then, because another
+    /// has written to it, it is stopped as `Fenced` and nothing is written.
+    ///
+    /// # Errors
+    /// `Invalid` if the world is open, or being opened; `Closed` after shutdown.
+    pub fn adopt_world(&self, id: WorldId, head: Sequence) -> Result<World> {
+        let opening = self.opening(id);
+        let doing = |error: Error| error.context(format_args!("adopt world {:?}", opening.id));
+        // Nobody finds the world before the loop has been told of it.
+        let _worlds = self.lock_worlds();
+        opening.adopt(head).map_err(doing)
+    }
+
+    /// Lets go of a world: everything that was accepted or marked for it is persisted, and its
+    /// handles refuse what comes later. Opening it again claims it anew.
+    ///
+    /// A world that is not open is closed.
+    ///
+    /// # Errors
+    /// Those of [`World::save`]; `Unavailable` if the engine goes on handing over records, so that
+    /// there is always something unsaved. The world stays open then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the world open or closed.
+    pub async fn close_world(&self, id: &WorldId) -> Result<()> {
+        for _ in 0..CLOSING_TRIES {
+            let Some(world) = self.open_worlds().remove(id) else {
+                return Ok(());
+            };
+            if world.stopped().is_none() {
+                world.save().await?;
+                world.commit(Vec::new()).await?;
+            }
+            if self.close_if_clean(&world).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("close world {id:?}: records come in all the time; stop them and try again"),
+        ))
+    }
+
+    /// Closes a world if nothing of it is unsaved; whether it did.
+    async fn close_if_clean(&self, world: &World) -> Result<bool> {
+        let closed = self.begin_close(world)?.await.unwrap_or(false);
+        if closed {
+            self.let_go(world);
+        }
+        Ok(closed)
+    }
+
+    /// Captures what is dirty in every open world, and waits until it is durable.
+    ///
+    /// # Errors
+    /// The first error of [`World::save`], after all other worlds are saved; `Closed` after
+    /// shutdown.
+    ///
+    /// # Cancel safety
+    /// The captures are under way when this is first polled; dropping the future gives up the
+    /// answer.
+    pub async fn save_all(&self) -> Result<Saved> {
+        self.inbox.check_open()?;
+        let worlds = self.open_worlds();
+        let worlds = worlds.values().filter(|world| world.stopped().is_none());
+        let saving: Vec<_> = worlds.map(World::begin_save).collect();
+        let mut saved = Ok(Saved::default());
+        for saving in saving {
+            let entities = match saving {
+                Ok(saving) => saving.finish().await,
+                Err(error) => Err(error),
+            };
+            saved = match (saved, entities) {
+                (Ok(saved), Ok(entities)) => Ok(saved.and(entities)),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+        }
+        saved
+    }
+
+    /// [`StorageController::save_all`] on this thread, which may be any.
+    ///
+    /// # Errors
+    /// As [`StorageController::save_all`].
+    pub fn save_all_blocking(&self) -> Result<Saved> {
+        block_on(self.save_all())
     }
 
     /// [`StorageController::open_world`] on this thread, which may be any.
@@ -169,6 +234,16 @@ impl StorageController {
     /// As [`StorageController::open_world`].
     pub fn open_world_blocking(&self, id: WorldId) -> Result<World> {
         block_on(self.open_world(id))
+    }
+
+    fn opening(&self, id: WorldId) -> Opening {
+        Opening {
+            place: self.place(&id),
+            id,
+            store: Arc::clone(&self.store),
+            inbox: Arc::clone(&self.inbox),
+            lane: self.lanes.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// The place of a world: the one there is, or another after one that was stopped.
@@ -216,15 +291,9 @@ impl StorageController {
     /// The flush is under way when this is first polled; dropping the future gives up the answer.
     pub async fn flush(&self) -> Result<()> {
         self.inbox.check_open()?;
-        let worlds: Vec<World> = {
-            let worlds = self.lock_worlds();
-            worlds
-                .values()
-                .filter_map(|place| place.world.get().cloned())
-                .collect()
-        };
+        let worlds = self.open_worlds();
         let marks = worlds
-            .iter()
+            .values()
             .map(|world| world.hand_over(Vec::new(), Urgency::Now));
         let marks: Vec<Result<Ticket, Refused>> = marks.collect();
         let mut result = Ok(());
@@ -279,7 +348,20 @@ impl StorageController {
     /// What the controller did so far, and how it stands.
     #[must_use]
     pub fn stats(&self) -> ControllerStats {
-        self.report.read(self.inbox.pending())
+        self.report.read(&self.inbox)
+    }
+
+    /// Gives the recorder of the crate `metrics` the figures of this moment: those of
+    /// [`metric`](crate::metric) that begin with `aqevia_controller_`.
+    ///
+    /// The controller does so itself after each flush, each try that failed, and each capture. In
+    /// between the age of what waits grows, and nothing is flushed while a store does not answer:
+    /// whoever reads the figures calls this before. It waits for nothing but the recorder, and is
+    /// not for the engine's thread. Of several controllers in a program the counters are sums, and
+    /// the gauges those of the one that told last.
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        self.report.record_metrics(&self.inbox);
     }
 
     /// A page of the store's worlds, open or not. This claims none.
@@ -332,6 +414,15 @@ impl StorageController {
         run_on(&self.runtime, work).await
     }
 
+    fn open_worlds(&self) -> BTreeMap<WorldId, World> {
+        let worlds = self.lock_worlds();
+        let open = worlds.iter().filter_map(|(id, place)| {
+            let world = place.world.get().cloned()?;
+            Some((id.clone(), world))
+        });
+        open.collect()
+    }
+
     fn lock_worlds(&self) -> MutexGuard<'_, HashMap<WorldId, Arc<Place>>> {
         self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -353,7 +444,7 @@ impl Drop for StorageController {
 impl fmt::Debug for StorageController {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StorageController")
-            .field("store", &self.info)
+            .field("store", &self.store_info())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
@@ -382,46 +473,27 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     pollster::block_on(tokio::task::unconstrained(future))
 }
 
-/// What a started loop shares with its controller.
-struct Started {
-    info: StoreInfo,
-    inbox: Arc<Inbox>,
-    report: Arc<Report>,
-    outcome: watch::Receiver<Outcome>,
+/// What [`StorageController::save_all`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Saved {
+    /// Worlds that had dirty entities.
+    pub worlds: usize,
+    /// Those entities.
+    pub entities: usize,
 }
 
-/// Initialises the store, tells the controller, and runs the flush loop.
-async fn serve(
-    store: Arc<dyn StorageBackend>,
-    config: ControllerConfig,
-    started: oneshot::Sender<Result<Started>>,
-) {
-    let info = match store.init(config.schema_policy).await {
-        Ok(info) => info,
-        // Nobody may be waiting any more.
-        Err(error) => return drop(started.send(Err(error))),
-    };
-    let inbox = Arc::new(Inbox::new(config));
-    let report = Arc::new(Report::default());
-    report.set_ready(true);
-    let (sender, outcome) = watch::channel(None);
-    let flush_loop = FlushLoop::new(store, Arc::clone(&inbox), Arc::clone(&report), sender);
-    let parts = Started {
-        info,
-        inbox: Arc::clone(&inbox),
-        report,
-        outcome,
-    };
-    if started.send(Ok(parts)).is_err() {
-        inbox.close();
+impl Saved {
+    fn and(self, entities: usize) -> Self {
+        Self {
+            worlds: self.worlds + usize::from(entities > 0),
+            entities: self.entities + entities,
+        }
     }
-    flush_loop.run().await;
 }
 
-fn no_thread(error: std::io::Error, doing: &str) -> Error {
-    let message = format!("start the controller: {doing}: {error}");
-    Error::new(crate::ErrorKind::Unavailable, message).with_source(error)
-}
+/// How often a world is saved before it is given up to close it.
+const CLOSING_TRIES: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Message};
 use super::lane::{Lane, LaneId};
-use super::world::{World, WorldShared};
-use crate::{Claim, ControllerConfig, Error, Result, StorageBackend, WorldId};
+use super::shared::WorldShared;
+use super::world::World;
+use crate::{
+    Claim, ControllerConfig, Epoch, Error, ErrorKind, Result, Sequence, StorageBackend, WorldId,
+};
 
 /// Where a world is, or will be once it is claimed.
 #[derive(Debug, Default)]
@@ -15,6 +18,15 @@ pub(super) struct Place {
     pub(super) world: OnceCell<World>,
     /// The same world until it was stopped.
     pub(super) before: Option<World>,
+}
+
+/// How a world came to be open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// It was claimed now.
+    Claimed,
+    /// It was open before.
+    Before,
 }
 
 /// The opening of a world. Of several at once, one claims.
@@ -28,23 +40,82 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) async fn run(self) -> Result<World> {
-        let world = self.place.world.get_or_try_init(|| self.claim()).await;
+        let (world, _) = self.run_once().await?;
+        Ok(world)
+    }
+
+    /// The world, and whether it was this that claimed it.
+    pub(super) async fn run_once(self) -> Result<(World, Opened)> {
+        let mut opened = Opened::Before;
+        let claim = || {
+            opened = Opened::Claimed;
+            self.claim()
+        };
+        let world = self.place.world.get_or_try_init(claim).await;
         let doing = |error: Error| error.context(format_args!("open world {:?}", self.id));
-        world.cloned().map_err(doing)
+        Ok((world.cloned().map_err(doing)?, opened))
     }
 
     async fn claim(&self) -> Result<World> {
         let config = self.inbox.config();
+        self.inbox.check_open()?;
+        if self.inbox.info().get().is_none() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the store has not been reached yet",
+            ));
+        }
         let schema = config.schema.fingerprint();
         let claim = self.store.claim(&self.id, &config.owner, schema).await?;
         warn_of_schema(&self.id, &claim, config);
-        let shared = Arc::new(WorldShared::new(self.id.clone(), self.lane, claim));
-        self.inbox.open(Lane::new(Arc::clone(&shared)))?;
+        tell_of(&self.id, &claim);
+        let shared = Arc::new(WorldShared::new(self.id.clone(), self.lane, claim.head));
+        shared.set_claim(claim);
+        let lane = Box::new(Lane::new(Arc::clone(&shared)));
+        self.inbox.tell(Message::Open(lane))?;
+        Ok(self.handle(shared))
+    }
+
+    /// Opens the world without a claim, which is made later if the world stands at `head` then.
+    ///
+    /// # Errors
+    /// `Invalid` if the world is open, or being opened; `Closed` after shutdown.
+    pub(super) fn adopt(&self, head: Sequence) -> Result<World> {
+        let shared = Arc::new(WorldShared::new(self.id.clone(), self.lane, head));
+        let lane = Lane::adopted(Arc::clone(&shared), head);
+        let world = self.handle(shared);
+        // Order matters: a second lane would claim the world as well, and fence the first.
+        let set = self.place.world.set(world.clone());
+        set.map_err(|_| Error::invalid("it is open already"))?;
+        self.inbox.tell(Message::Open(Box::new(lane)))?;
+        Ok(world)
+    }
+
+    fn handle(&self, shared: Arc<WorldShared>) -> World {
         let world = World::new(shared, Arc::clone(&self.inbox));
         if let Some(before) = &self.place.before {
             world.inherit(before);
         }
-        Ok(world)
+        world
+    }
+}
+
+/// Logs that a world is open: a new one, or where it stands.
+pub(super) fn tell_of(id: &WorldId, claim: &Claim) {
+    let (epoch, head) = (claim.epoch, claim.head);
+    match epoch {
+        Epoch::FIRST => {
+            tracing::info!(target: "aqevia_storage::controller", world = %id, "world created");
+        }
+        _ => {
+            tracing::info!(
+                target: "aqevia_storage::controller",
+                world = %id,
+                %epoch,
+                %head,
+                "world opened"
+            );
+        }
     }
 }
 

@@ -1,10 +1,15 @@
 //! What the controller tells of itself.
 
-use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::inbox::Pending;
+use tokio::sync::watch;
+
+#[cfg(feature = "metrics")]
+use super::figures::Figures;
+use super::health::Health;
+use super::inbox::Inbox;
 use super::lane::LaneId;
 use crate::{Error, ErrorCounts, Part, Receipt, Result};
 
@@ -30,13 +35,41 @@ pub struct ControllerStats {
     pub errors: ErrorCounts,
     /// The last of those errors.
     pub last_error: Option<Error>,
-    /// Whether the loop runs and no part waits to be tried again.
+    /// Parts that were handed to the backend again.
+    pub retries: u64,
+    /// Records whose place a newer one of their key took before they were persisted.
+    pub coalesced: u64,
+    /// Dirty entities whose state was captured.
+    pub captured: u64,
+    /// Records that the store refused and that stand in the collection `_dead_letters`.
+    pub dead_letters: u64,
+    /// Worlds that are open and not stopped.
+    pub open_worlds: usize,
+    /// Whether the loop runs and nothing waits to be tried again.
     pub ready: bool,
 }
 
 /// The figures, written by the flush loop and read by anyone.
-#[derive(Debug, Default)]
-pub(super) struct Report(Mutex<ControllerStats>);
+#[derive(Debug)]
+pub(super) struct Report {
+    stats: Mutex<ControllerStats>,
+    health: watch::Sender<Health>,
+    open_worlds: AtomicUsize,
+    #[cfg(feature = "metrics")]
+    figures: Mutex<Figures>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            stats: Mutex::default(),
+            health: watch::Sender::new(Health::Healthy),
+            open_worlds: AtomicUsize::new(0),
+            #[cfg(feature = "metrics")]
+            figures: Mutex::default(),
+        }
+    }
+}
 
 impl Report {
     pub(super) fn flushed(
@@ -51,6 +84,7 @@ impl Report {
             match answer {
                 Err(error) => {
                     stats.errors.add(error.kind());
+                    stats.retries += u64::from(error.kind().is_retryable());
                     stats.last_error = Some(error.clone());
                 }
                 Ok(_) => {
@@ -63,21 +97,74 @@ impl Report {
         }
         stats.flush_count += u64::from(persisted);
         stats.last_flush_duration = Some(duration);
+        #[cfg(feature = "metrics")]
+        super::figures::flushed(duration);
     }
 
-    pub(super) fn set_ready(&self, ready: bool) {
-        self.lock().ready = ready;
+    pub(super) fn captured(&self, entities: usize) {
+        self.lock().captured += entities as u64;
     }
 
-    pub(super) fn read(&self, pending: Pending) -> ControllerStats {
+    pub(super) fn dead_letters(&self, count: u64) {
+        self.lock().dead_letters += count;
+    }
+
+    pub(super) fn open_worlds(&self, count: usize) {
+        self.open_worlds.store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Tells that the controller has ended as it was asked to, which is no news.
+    pub(super) fn ended(&self, cause: Error) {
+        self.health.send_replace(Health::Stopped { cause });
+    }
+
+    /// Tells how the controller stands now, and logs it if that is news.
+    pub(super) fn stand(&self, health: Health) {
+        if health.is_healthy() && self.health.borrow().is_healthy() {
+            return;
+        }
+        let news = health.is_news_after(&self.health.borrow());
+        match &health {
+            _ if !news => {}
+            Health::Healthy => {
+                tracing::info!(target: "aqevia_storage::controller", "healthy again");
+            }
+            Health::Degraded { cause, .. } => {
+                tracing::warn!(target: "aqevia_storage::controller", %cause, "degraded");
+            }
+            Health::Stopped { cause } => {
+                tracing::error!(target: "aqevia_storage::controller", %cause, "stopped");
+            }
+        }
+        self.health.send_replace(health);
+    }
+
+    pub(super) fn read(&self, inbox: &Inbox) -> ControllerStats {
+        let exposure = inbox.exposure();
         ControllerStats {
-            pending_records: pending.records,
-            pending_bytes: pending.bytes,
+            pending_records: exposure.records,
+            pending_bytes: exposure.bytes,
+            coalesced: inbox.coalesced_so_far(),
+            open_worlds: self.open_worlds.load(Ordering::Relaxed),
+            ready: self.health.borrow().is_healthy(),
             ..self.lock().clone()
         }
     }
 
+    /// Gives the recorder of the crate `metrics` how the controller stands.
+    #[cfg(feature = "metrics")]
+    pub(super) fn record_metrics(&self, inbox: &Inbox) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        // Order matters: whoever is here alone reads counts that are no older than those told.
+        let (stats, health) = (self.read(inbox), self.health.borrow().clone());
+        figures.tell(stats, &inbox.exposure(), &health);
+    }
+
     fn lock(&self) -> MutexGuard<'_, ControllerStats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,17 @@
 //!
 //! Time is paused: it moves on only when every task waits for it.
 
+mod capturing;
+mod closing;
+mod coalescing;
+mod faults;
+#[cfg(feature = "metrics")]
+mod figures;
+mod found;
+mod scripted;
+
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,114 +20,11 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    Batch, Claim, Collection, ErrorKind, Fingerprint, Key, LogRange, LogRow, Memory, Owner, Page,
-    Payload, Receipt, SchemaPolicy, StateRange, StateRow, StorageStats,
+    Batch, BatchRecord, Claim, Collection, ControllerConfig, ErrorKind, Fingerprint, Key, LogRange,
+    LogRow, Memory, Owner, Page, Payload, Receipt, SchemaPolicy, StateRange, StateRow,
+    StorageStats,
 };
-
-/// What the scripted backend does with the next batch.
-enum Act {
-    Persist,
-    /// Fails before anything is written.
-    Fail(ErrorKind),
-    /// Writes, and then loses the answer.
-    LoseAnswer,
-    Hang,
-    Panic,
-}
-
-/// `Memory`, which does as the script says and notes when each batch came.
-#[derive(Default)]
-struct Scripted {
-    memory: Memory,
-    script: Mutex<VecDeque<Act>>,
-    batches: Mutex<Vec<(Instant, Batch)>>,
-}
-
-impl Scripted {
-    fn new(script: impl IntoIterator<Item = Act>) -> Arc<Self> {
-        Arc::new(Self {
-            script: Mutex::new(script.into_iter().collect()),
-            ..Self::default()
-        })
-    }
-
-    fn batches(&self) -> Vec<(Instant, Batch)> {
-        self.batches.lock().unwrap().clone()
-    }
-}
-
-#[async_trait]
-impl Reads for Scripted {
-    async fn log(
-        &self,
-        world: &WorldId,
-        range: LogRange,
-        limit: Limit,
-    ) -> Result<Page<LogRow, LogRange>> {
-        self.memory.log(world, range, limit).await
-    }
-
-    async fn state(
-        &self,
-        world: &WorldId,
-        range: StateRange,
-        limit: Limit,
-    ) -> Result<Page<StateRow, StateRange>> {
-        self.memory.state(world, range, limit).await
-    }
-}
-
-#[async_trait]
-impl StorageBackend for Scripted {
-    async fn init(&self, policy: SchemaPolicy) -> Result<StoreInfo> {
-        self.memory.init(policy).await
-    }
-
-    async fn claim(&self, world: &WorldId, owner: &Owner, schema: Fingerprint) -> Result<Claim> {
-        self.memory.claim(world, owner, schema).await
-    }
-
-    async fn persist_batch(&self, batch: Batch) -> Vec<Result<Receipt>> {
-        let noted = (Instant::now(), batch.clone());
-        self.batches.lock().unwrap().push(noted);
-        let act = self.script.lock().unwrap().pop_front();
-        let fail = |kind| {
-            let error = Error::new(kind, "scripted");
-            vec![Err(error); batch.parts().len()]
-        };
-        match act.unwrap_or(Act::Persist) {
-            Act::Persist => self.memory.persist_batch(batch).await,
-            Act::Fail(kind) => fail(kind),
-            Act::LoseAnswer => {
-                self.memory.persist_batch(batch.clone()).await;
-                fail(ErrorKind::Ambiguous)
-            }
-            Act::Hang => std::future::pending().await,
-            Act::Panic => panic!("scripted"),
-        }
-    }
-
-    async fn snapshot(&self, world: &WorldId) -> Result<Box<dyn Reads>> {
-        self.memory.snapshot(world).await
-    }
-
-    async fn worlds(&self, range: WorldRange, limit: Limit) -> Result<WorldPage> {
-        self.memory.worlds(range, limit).await
-    }
-
-    async fn usage(&self, world: &WorldId) -> Result<Usage> {
-        self.memory.usage(world).await
-    }
-
-    fn stats(&self) -> StorageStats {
-        self.memory.stats()
-    }
-
-    async fn close(&self) -> Result<()> {
-        // Left open, so that a test reads what is there afterwards.
-        Ok(())
-    }
-}
+use scripted::{Act, Refuses, Scripted};
 
 fn arda() -> WorldId {
     WorldId::new("arda").unwrap()
@@ -345,7 +252,7 @@ async fn an_opening_that_its_caller_gives_up_does_not_fence_the_next() {
         assert!(opening.as_mut().poll(context).is_pending());
     }
     let world = controller.open_world(elsewhere.clone()).await.unwrap();
-    assert_eq!(world.claim().epoch.get(), 1);
+    assert_eq!(world.claim().unwrap().epoch.get(), 1);
     let event = WorldRecord::new(elsewhere, Vec::new(), 0);
     world.commit(vec![event]).await.unwrap();
 }
@@ -396,9 +303,7 @@ async fn shutdown_tells_what_is_pending_and_what_is_in_doubt() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_controller_logs_what_was_lost() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let _guard = log.listen();
     let store =
         Scripted::new(std::iter::repeat_with(|| Act::Fail(ErrorKind::Unavailable)).take(99));
     let (controller, world) = start(&store, ControllerConfig::default()).await;
@@ -414,9 +319,39 @@ async fn dropping_the_controller_logs_what_was_lost() {
     assert!(log.contains("world=arda"), "{log}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn ending_as_asked_to_logs_no_error() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let (controller, world) = start(&Scripted::new([]), ControllerConfig::default()).await;
+    world.commit(vec![event()]).await.unwrap();
+    let mut health = controller.health();
+    controller.shutdown().await.unwrap();
+    let stopped = |health: &Health| matches!(health, Health::Stopped { .. });
+    health.wait_for(stopped).await.unwrap();
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
 /// What was logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Takes what this thread logs, until the guard is dropped.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        // While there is but one subscriber, `tracing` asks the thread that comes to a line first
+        // whether anybody listens, and remembers that for all: with a second it asks both.
+        static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
+            let nobody = tracing_subscriber::fmt().with_writer(std::io::sink);
+            tracing::Dispatch::new(nobody.finish())
+        });
+        LazyLock::force(&SECOND);
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+}
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -435,7 +370,7 @@ async fn worlds_are_claimed_once_however_many_open_them() {
     let worlds = controller.worlds(WorldRange::all(), Limit::default()).await;
     assert_eq!(worlds.unwrap().items[0].world, arda());
     let (a, b) = tokio::join!(controller.open_world(arda()), controller.open_world(arda()));
-    let epochs = [world, a.unwrap(), b.unwrap()].map(|world| world.claim().epoch.get());
+    let epochs = [world, a.unwrap(), b.unwrap()].map(|world| world.claim().unwrap().epoch.get());
     assert_eq!(epochs, [1, 1, 1]);
 }
 

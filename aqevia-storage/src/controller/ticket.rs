@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::{Error, Receipt, Result, WorldRecord};
+use super::capture::Entity;
+use crate::{Error, Receipt, Result, WorldId, WorldRecord};
 
 /// The pending answer to a submitted group: a future of its receipt.
 ///
@@ -95,6 +96,8 @@ pub struct Unflushed {
     pub pending: Vec<WorldRecord>,
     /// The records of which it is not known whether they are in the store.
     pub in_doubt: Vec<WorldRecord>,
+    /// The entities that were marked as dirty and whose state was not captured.
+    pub dirty: Vec<(WorldId, Entity)>,
 }
 
 impl Unflushed {
@@ -103,6 +106,7 @@ impl Unflushed {
             error,
             pending: Vec::new(),
             in_doubt: Vec::new(),
+            dirty: Vec::new(),
         }
     }
 }
@@ -113,7 +117,11 @@ impl fmt::Display for Unflushed {
         write!(
             f,
             "shut down: {pending} records not persisted, {in_doubt} in doubt"
-        )
+        )?;
+        match self.dirty.len() {
+            0 => Ok(()),
+            dirty => write!(f, ", {dirty} dirty entities not captured"),
+        }
     }
 }
 

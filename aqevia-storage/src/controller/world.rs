@@ -1,14 +1,20 @@
 //! The engine's side of an open world.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::inbox::{Group, Inbox, Pending, Urgency};
-use super::lane::LaneId;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::group::{Answer, Group, Kind, Urgency};
+use super::inbox::{Inbox, Message};
+use super::saving::Save;
+use super::shared::{Unpersisted, WorldShared};
 use super::ticket::{Refused, Ticket};
-use crate::{Claim, Error, Receipt, Result, WorldId, WorldRecord};
+use crate::{Claim, Collection, Error, Key, Receipt, Result, Sequence, WorldId, WorldRecord};
 
-/// A world that this controller has claimed. Clones are the same world.
+/// A world that this controller writes. Clones are the same world.
 ///
 /// The calls may be made from any thread, with or without a runtime. A world that is fenced, or
 /// whose store turns out to be damaged, is *stopped*: it refuses everything with that error until
@@ -17,51 +23,6 @@ use crate::{Claim, Error, Receipt, Result, WorldId, WorldRecord};
 pub struct World {
     shared: Arc<WorldShared>,
     inbox: Arc<Inbox>,
-}
-
-/// What an engine's handles and the flush loop know of a world.
-pub(super) struct WorldShared {
-    id: WorldId,
-    lane: LaneId,
-    claim: Claim,
-    stopped: OnceLock<Error>,
-    unpersisted: Mutex<Unpersisted>,
-}
-
-/// What was accepted for a world before it was stopped, and did not get into the store.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct Unpersisted {
-    /// The records that are not in the store, in their order.
-    pub pending: Vec<WorldRecord>,
-    /// The records of which it is not known whether they are in the store, in their order.
-    pub in_doubt: Vec<WorldRecord>,
-}
-
-impl Unpersisted {
-    pub(super) fn extend(&mut self, other: Self) {
-        self.pending.extend(other.pending);
-        self.in_doubt.extend(other.in_doubt);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.in_doubt.is_empty()
-    }
-
-    pub(super) fn size(&self) -> Pending {
-        let records = || self.pending.iter().chain(&self.in_doubt);
-        Pending {
-            records: records().count(),
-            bytes: records().map(WorldRecord::bytes).sum(),
-        }
-    }
-}
-
-impl fmt::Debug for Unpersisted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pending, in_doubt) = (self.pending.len(), self.in_doubt.len());
-        write!(f, "{pending} records pending, {in_doubt} in doubt")
-    }
 }
 
 impl World {
@@ -75,10 +36,17 @@ impl World {
         &self.shared.id
     }
 
-    /// What the claim found when the world was opened: its head, and the last part.
+    /// The head at which the world was opened: what the engine reads up to there is all there was.
     #[must_use]
-    pub fn claim(&self) -> &Claim {
-        &self.shared.claim
+    pub fn opened_at(&self) -> Sequence {
+        self.shared.opened_at
+    }
+
+    /// What the claim found when the world was opened: its head, and the last part. `None` for a
+    /// world that was adopted, until the store has been reached.
+    #[must_use]
+    pub fn claim(&self) -> Option<&Claim> {
+        self.shared.claim()
     }
 
     /// Hands over a group and returns at once (clauses C3, C4).
@@ -102,13 +70,64 @@ impl World {
             Ok(bytes) => bytes,
             Err(error) => return Err(Refused::new(error, vec![record])),
         };
-        self.inbox.push(Group {
-            world: Arc::clone(&self.shared),
-            records: vec![record],
-            bytes,
-            answer: None,
-            urgency: Urgency::Deferred,
-        })
+        self.push(vec![record], bytes, None, Urgency::Deferred)
+    }
+
+    /// Says that an entity has changed, and that its state is to be asked for when it is time to
+    /// persist it: at the latest when `auto_save_interval` has passed since the first was marked
+    /// (clause C9).
+    ///
+    /// This is an insertion into a set, and never waits. Marking what is marked already costs a
+    /// lookup. An entity that is put with [`World::record`] needs no mark.
+    ///
+    /// # Errors
+    /// The error that stopped the world; `Closed` after shutdown. The entity is not marked then.
+    pub fn mark_dirty(&self, collection: &Collection, key: &Key) -> Result<()> {
+        if let Some(error) = self.stopped() {
+            return Err(error.clone());
+        }
+        let marked = self.shared.lock_dirty().mark(collection, key)?;
+        if let Some(first) = marked {
+            self.inbox.note_dirty(&self.shared, 1, first);
+        }
+        Ok(())
+    }
+
+    /// [`World::mark_dirty`] for entities of one collection, under one lock: an engine that changes
+    /// many of them in a tick spends less on each.
+    ///
+    /// # Errors
+    /// As [`World::mark_dirty`]. None of the entities is marked then.
+    pub fn mark_all_dirty(&self, collection: &Collection, keys: &[&Key]) -> Result<()> {
+        if let Some(error) = self.stopped() {
+            return Err(error.clone());
+        }
+        let (count, first) = self.shared.lock_dirty().mark_all(collection, keys)?;
+        if count > 0 {
+            self.inbox.note_dirty(&self.shared, count, first);
+        }
+        Ok(())
+    }
+
+    /// Captures what is dirty now, and waits until it is durable. The number of entities.
+    ///
+    /// # Errors
+    /// As [`World::commit`]; `Invalid` if something is dirty and there is no state source. After the
+    /// rest is durable: `Invalid` if the source did not give what was asked for; why the store
+    /// refuses an entity, for which a dead letter stands (clause C5).
+    ///
+    /// # Cancel safety
+    /// The capture is under way when this is first polled; dropping the future gives up the answer.
+    pub async fn save(&self) -> Result<usize> {
+        self.begin_save()?.finish().await
+    }
+
+    /// Asks for a capture; what it gives is awaited later.
+    pub(super) fn begin_save(&self) -> Result<SaveTicket> {
+        let (sender, answer) = oneshot::channel();
+        let message = Message::Save(Arc::clone(&self.shared), sender);
+        self.inbox.tell(message)?;
+        Ok(SaveTicket(answer))
     }
 
     /// Hands over a group, starts a flush, and waits until the group is durable (clause C1).
@@ -138,6 +157,22 @@ impl World {
         self.shared.stopped.get()
     }
 
+    /// Waits until something stops the world, and tells what did.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn wait_stopped(&self) -> Error {
+        loop {
+            let mut stopping = std::pin::pin!(self.shared.stopping.notified());
+            // Order matters: what stops the world from here on wakes this.
+            stopping.as_mut().enable();
+            if let Some(error) = self.stopped() {
+                return error.clone();
+            }
+            stopping.await;
+        }
+    }
+
     /// Takes what was accepted and not persisted before the world was stopped.
     ///
     /// What nobody takes, `shutdown` returns. A group that was accepted at the very moment of
@@ -145,6 +180,30 @@ impl World {
     #[must_use]
     pub fn take_unpersisted(&self) -> Unpersisted {
         self.shared.take_unpersisted()
+    }
+
+    pub(super) fn shared(&self) -> Arc<WorldShared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Whether this and the other are handles of one opening.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Whether the world was closed, and not stopped by anything else.
+    pub(super) fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether something is marked as dirty, or being captured.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.shared.lock_dirty().total() > 0
+    }
+
+    /// Whether something is kept that [`World::take_unpersisted`] returns.
+    pub(crate) fn has_unpersisted(&self) -> bool {
+        self.shared.has_unpersisted()
     }
 
     /// Takes over what was not persisted before the world was stopped and opened again.
@@ -162,14 +221,27 @@ impl World {
             Err(error) => return Err(Refused::new(error, records)),
         };
         let (answer, ticket) = Ticket::new();
+        self.push(records, bytes, Some(answer), urgency)?;
+        Ok(ticket)
+    }
+
+    fn push(
+        &self,
+        records: Vec<WorldRecord>,
+        bytes: usize,
+        answer: Option<Answer>,
+        urgency: Urgency,
+    ) -> Result<(), Refused> {
         self.inbox.push(Group {
             world: Arc::clone(&self.shared),
             records,
             bytes,
-            answer: Some(answer),
+            answer,
             urgency,
-        })?;
-        Ok(ticket)
+            accepted_at: Instant::now(),
+            joined: false,
+            kind: Kind::Given,
+        })
     }
 
     /// Checks a group against everything but the room there is; its bytes.
@@ -181,6 +253,10 @@ impl World {
         for record in group {
             if record.world != self.shared.id {
                 return Err(self.invalid(format!("a record is of world {:?}", record.world)));
+            }
+            if record.collection.is_ours() {
+                let matter = format!("collection {:?} is not an engine's", record.collection);
+                return Err(self.invalid(matter));
             }
             record.check()?;
             bytes += record.bytes();
@@ -210,71 +286,17 @@ impl fmt::Debug for World {
     }
 }
 
-impl WorldShared {
-    pub(super) fn new(id: WorldId, lane: LaneId, claim: Claim) -> Self {
-        Self {
-            id,
-            lane,
-            claim,
-            stopped: OnceLock::new(),
-            unpersisted: Mutex::default(),
+/// A capture that was asked for.
+pub(super) struct SaveTicket(oneshot::Receiver<Save>);
+
+impl SaveTicket {
+    /// Waits until what was captured is durable. The number of entities.
+    pub(super) async fn finish(self) -> Result<usize> {
+        let ended = |_| Error::closed("the controller ended before the world was saved");
+        let save = self.0.await.map_err(ended)?;
+        for ticket in save.tickets {
+            ticket.await?;
         }
-    }
-
-    pub(super) const fn id(&self) -> &WorldId {
-        &self.id
-    }
-
-    pub(super) const fn lane(&self) -> LaneId {
-        self.lane
-    }
-
-    pub(super) const fn claim(&self) -> &Claim {
-        &self.claim
-    }
-
-    /// Stops the world and keeps what was not persisted. The first error counts.
-    pub(super) fn stop(&self, error: &Error, left: Unpersisted) {
-        // Order matters: who sees the error may take the records at once.
-        self.keep(left);
-        // A second stop changes nothing: `set` refuses it.
-        drop(self.stopped.set(error.clone()));
-    }
-
-    /// Keeps more of what was not persisted.
-    pub(super) fn keep(&self, left: Unpersisted) {
-        self.lock_unpersisted().extend(left);
-    }
-
-    pub(super) fn stopped(&self) -> Option<&Error> {
-        self.stopped.get()
-    }
-
-    /// Whether nothing is left of a world that was stopped, and nothing can come.
-    pub(super) fn is_settled(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && self.lock_unpersisted().is_empty()
-    }
-
-    /// The error that stopped the world, if something is left of it.
-    pub(super) fn reason(&self) -> Option<Error> {
-        let stopped = self.stopped.get().cloned();
-        stopped.filter(|_| !self.lock_unpersisted().is_empty())
-    }
-
-    pub(super) fn take_unpersisted(&self) -> Unpersisted {
-        std::mem::take(&mut *self.lock_unpersisted())
-    }
-
-    fn lock_unpersisted(&self) -> MutexGuard<'_, Unpersisted> {
-        self.unpersisted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for WorldShared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (id, epoch) = (&self.id, self.claim.epoch);
-        write!(f, "world {id:?} at {epoch:?}")
+        save.failure.map_or(Ok(save.entities), Err)
     }
 }

@@ -1,0 +1,252 @@
+//! Capturing the state of dirty entities, from the engine's memory into groups.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::dirty::Names;
+use super::inbox::Inbox;
+use super::shared::WorldShared;
+use crate::{Change, Collection, Error, ErrorKind, Key, Payload, Result, WorldId, WorldRecord};
+
+/// What an engine keeps a state of: a key in a collection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entity {
+    /// The kind of thing.
+    pub collection: Collection,
+    /// Which of them.
+    pub key: Key,
+}
+
+/// The engine's side of capturing: gives the state of what was marked with
+/// [`World::mark_dirty`](crate::World::mark_dirty).
+///
+/// It is asked once for all dirty entities of a world, on a thread of the controller's own; two
+/// worlds may be asked for at the same time, one world is not. A source that panics, or does not
+/// give what it is asked for, loses nothing: those entities are dirty again.
+///
+/// ```
+/// # use std::collections::HashMap;
+/// # use std::sync::{Arc, Mutex};
+/// use aqevia_storage::{Captured, Cut, Key, Payload, StateSource, WorldId};
+///
+/// struct Game {
+///     hulls: Arc<Mutex<HashMap<Key, u32>>>,
+/// }
+///
+/// impl StateSource for Game {
+///     fn capture(&self, _world: &WorldId, cut: Cut<'_>) -> Vec<Captured> {
+///         let hulls = self.hulls.lock().unwrap();
+///         // Under the lock: what was marked, and a copy of each state. Encoding comes later.
+///         let captured = cut.take().into_iter().map(|ship| match hulls.get(&ship.key).copied() {
+///             Some(hull) => Captured::put(ship, 0, move || Payload::json(&hull)),
+///             None => Captured::delete(ship, 0),
+///         });
+///         captured.collect()
+///     }
+/// }
+/// ```
+pub trait StateSource: Send + Sync + 'static {
+    /// Copies the state of what [`Cut::take`] returns, which is to be called while the engine's
+    /// lock is held: the state is then that of exactly the records that were accepted before
+    /// (clause C9).
+    fn capture(&self, world: &WorldId, cut: Cut<'_>) -> Vec<Captured>;
+}
+
+impl fmt::Debug for dyn StateSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StateSource")
+    }
+}
+
+/// The moment of a capture.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    world: &'a Arc<WorldShared>,
+    inbox: &'a Inbox,
+    given: &'a mut Given,
+}
+
+/// What a capture was given, once it has cut.
+type Given = Option<(Arc<Names>, Option<Instant>)>;
+
+impl Cut<'_> {
+    /// Takes what is dirty. Whatever is marked from now on is dirty again, and whatever is accepted
+    /// from now on comes after what is captured.
+    #[must_use]
+    pub fn take(self) -> Vec<Entity> {
+        let config = self.inbox.config();
+        let most = config.batch_records_max.min(config.pending_records_max);
+        // The engine holds its lock: whatever can be done later is.
+        let taken = self.world.lock_dirty().take(most);
+        self.inbox.cut(self.world);
+        if taken.rest > 0 {
+            // They were counted when they were marked: only the loop has to hear of them.
+            self.inbox.note_dirty(self.world, 0, true);
+        }
+        *self.given = Some((taken.names, taken.since));
+        taken.entities
+    }
+}
+
+/// The state of an entity, as it was at a cut.
+pub struct Captured {
+    entity: Entity,
+    timestamp: i64,
+    state: State,
+}
+
+enum State {
+    Gone,
+    Encode(Box<dyn FnOnce() -> Result<Payload> + Send>),
+}
+
+impl Captured {
+    /// The entity has the state that `encode` makes a payload of. It is called after the source
+    /// has returned, so that the engine's lock is not held for it.
+    #[must_use]
+    pub fn put(
+        entity: Entity,
+        timestamp: i64,
+        encode: impl FnOnce() -> Result<Payload> + Send + 'static,
+    ) -> Self {
+        let state = State::Encode(Box::new(encode));
+        Self {
+            entity,
+            timestamp,
+            state,
+        }
+    }
+
+    /// The entity is gone.
+    #[must_use]
+    pub const fn delete(entity: Entity, timestamp: i64) -> Self {
+        Self {
+            entity,
+            timestamp,
+            state: State::Gone,
+        }
+    }
+
+    fn encode(self, world: &WorldId) -> Result<WorldRecord> {
+        let Entity { collection, key } = self.entity;
+        let change = match self.state {
+            State::Gone => Change::Delete { key },
+            State::Encode(encode) => {
+                let payload = catch_unwind(AssertUnwindSafe(encode));
+                let payload = payload.unwrap_or_else(|_| Err(Error::invalid("it panicked")))?;
+                Change::Put { key, payload }
+            }
+        };
+        let record = WorldRecord::of(world, &collection, change, self.timestamp);
+        record.check()?;
+        Ok(record)
+    }
+}
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = matches!(self.state, State::Gone);
+        let what = if gone { "is gone" } else { "has a new state" };
+        write!(f, "{:?} {what}", self.entity)
+    }
+}
+
+/// What came of a capture.
+#[derive(Debug)]
+pub(super) struct Capture {
+    pub(super) world: Arc<WorldShared>,
+    /// The new states.
+    pub(super) records: Vec<WorldRecord>,
+    /// Since when the first of these entities has been dirty.
+    pub(super) since: Instant,
+    /// Entities that stay dirty, and why.
+    pub(super) failed: Vec<Entity>,
+    pub(super) failure: Option<Error>,
+}
+
+/// Asks the source for what is dirty in a world, and encodes what it gives. Blocks.
+pub(super) fn capture(source: &dyn StateSource, world: Arc<WorldShared>, inbox: &Inbox) -> Capture {
+    let mut given = None;
+    let cut = Cut {
+        world: &world,
+        inbox,
+        given: &mut given,
+    };
+    let captured = catch_unwind(AssertUnwindSafe(|| source.capture(world.id(), cut)));
+    let has_cut = given.is_some();
+    let (names, since) = given.unwrap_or_default();
+    let mut asked: HashSet<Entity> = names.entities().into_iter().collect();
+    let mut capture = Capture {
+        records: Vec::new(),
+        since: since.unwrap_or_else(Instant::now),
+        failed: Vec::new(),
+        failure: None,
+        world,
+    };
+    match captured {
+        Ok(captured) => {
+            for captured in captured {
+                capture.add(captured, &mut asked);
+            }
+            if !asked.is_empty() || !has_cut {
+                capture.fail("the state source did not give all that it was asked for");
+            }
+        }
+        Err(_) => capture.fail("the state source panicked"),
+    }
+    if !has_cut && capture.world.lock_dirty().count() > 0 {
+        // They were counted when they were marked: only the loop has to hear of them again.
+        inbox.note_dirty(&capture.world, 0, true);
+    }
+    capture.failed.extend(asked);
+    capture
+}
+
+impl Capture {
+    fn add(&mut self, captured: Captured, asked: &mut HashSet<Entity>) {
+        let entity = captured.entity.clone();
+        if !asked.remove(&entity) {
+            let Entity { collection, key } = entity;
+            return self.fail(&format!(
+                "the state source gave key {key:?} of {collection:?}, which nobody asked for"
+            ));
+        }
+        match captured.encode(self.world.id()) {
+            Ok(record) => self.records.push(record),
+            Err(error) => {
+                let Entity { collection, key } = &entity;
+                self.fail(&format!("encode key {key:?} of {collection:?}: {error}"));
+                self.failed.push(entity);
+            }
+        }
+    }
+
+    /// A capture whose thread was lost, which has given nothing.
+    pub(super) fn lost(world: Arc<WorldShared>) -> Self {
+        let failed = world.lock_dirty().capturing().entities();
+        let mut capture = Self {
+            records: Vec::new(),
+            since: Instant::now(),
+            failed,
+            failure: None,
+            world,
+        };
+        capture.fail("its thread ended");
+        capture
+    }
+
+    /// Keeps the first reason, and logs each.
+    fn fail(&mut self, matter: &str) {
+        let message = format!(
+            "capture dirty entities of world {:?}: {matter}",
+            self.world.id()
+        );
+        let error = Error::new(ErrorKind::Invalid, message);
+        tracing::error!(target: "aqevia_storage::controller", %error, "entities stay dirty");
+        self.failure.get_or_insert(error);
+    }
+}

@@ -1,0 +1,19 @@
+//! What a crash would lose.
+
+use std::time::Duration;
+
+/// What would be lost if the process ended now (clause C3 bounds it).
+///
+/// Of a part whose fate is not known this counts all records, also if the store has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exposure {
+    /// Records that are accepted and not yet persisted.
+    pub records: usize,
+    /// Bytes of those records, as [`WorldRecord::bytes`](crate::WorldRecord::bytes) counts them.
+    pub bytes: usize,
+    /// Entities that were marked as dirty and not yet captured.
+    pub dirty: usize,
+    /// How long the oldest of all these has been waiting; `None` if there is nothing.
+    pub oldest: Option<Duration>,
+}

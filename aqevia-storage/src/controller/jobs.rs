@@ -1,0 +1,193 @@
+//! What the flush loop has done beside its flushes.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::capture::{Capture, StateSource, capture};
+use super::flush::FlushLoop;
+use super::inbox::Inbox;
+use super::lane::LaneId;
+use super::retry::Verdict;
+use super::saving;
+use super::shared::WorldShared;
+use crate::{
+    Claim, Error, ErrorKind, Limit, LogRange, Result, Sequence, StorageBackend, StoreInfo, WorldId,
+};
+
+impl FlushLoop {
+    pub(super) fn begin_init(&mut self) {
+        if let Some(init) = &mut self.init {
+            init.begin();
+            let job = init_store(Arc::clone(&self.store), Arc::clone(&self.inbox));
+            self.jobs.spawn(job);
+        }
+    }
+
+    pub(super) fn begin_adoptions(&mut self, now: Instant) {
+        for (id, lane) in &mut self.lanes {
+            if lane.adopt_at().is_some_and(|at| at <= now)
+                && let Some(head) = lane.begin_adoption()
+            {
+                let (store, inbox) = (Arc::clone(&self.store), Arc::clone(&self.inbox));
+                let world = lane.world().id().clone();
+                self.jobs.spawn(claim(store, inbox, *id, world, head));
+            }
+        }
+    }
+
+    pub(super) fn capture_dirty(&mut self) {
+        for world in self.inbox.take_dirty() {
+            if let Some(lane) = self.lanes.get_mut(&world.lane()) {
+                lane.saving().ask(None);
+            }
+        }
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        for lane in lanes {
+            self.begin_capture(lane);
+        }
+    }
+
+    /// Captures a world, if that is wanted and may begin.
+    pub(super) fn begin_capture(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        let world = Arc::clone(lane.world());
+        let nothing = world.lock_dirty().count() == 0;
+        let source = self.inbox.source().get().filter(|_| !nothing);
+        if !lane.saving().begin() {
+            return;
+        }
+        let Some(source) = source.cloned() else {
+            return saving::take_nothing(lane, nothing);
+        };
+        let (permits, inbox) = (Arc::clone(&self.captures), Arc::clone(&self.inbox));
+        self.capturing += 1;
+        self.jobs.spawn(async move {
+            // Nobody closes the semaphore.
+            let _permit = permits.acquire_owned().await;
+            capture_world(source, world, inbox).await
+        });
+    }
+
+    /// Takes what a job came to.
+    pub(super) fn finish(&mut self, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Initialised(Ok(info)) => self.initialised(info),
+            Done::Initialised(Err(error)) => {
+                let config = self.inbox.config();
+                let init = self.init.as_mut().filter(|_| error.kind().is_retryable());
+                let verdict = init.map(|init| init.fail(error.clone(), now, config));
+                if verdict != Some(Verdict::Again) {
+                    self.init = None;
+                    self.halt(&error);
+                }
+            }
+            Done::Claimed(id, claim) => {
+                let lane = self.lanes.get_mut(&id);
+                let settled = lane.map(|lane| lane.claimed(claim, now, &self.inbox));
+                self.settled(id, settled);
+            }
+            Done::Captured(id, capture) => {
+                self.capturing -= 1;
+                // What was accepted before the cut comes first.
+                self.take_messages();
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    let entities = saving::take(lane, capture, &self.inbox);
+                    self.report.captured(entities);
+                }
+                if self.capturing == 0 {
+                    self.inbox.end_captures();
+                }
+                self.begin_capture(id);
+            }
+        }
+        self.tell_health();
+    }
+
+    fn initialised(&mut self, info: StoreInfo) {
+        tracing::info!(
+            target: "aqevia_storage::controller",
+            engine = info.engine,
+            "the store is there"
+        );
+        // It is initialised once: there is no other before it.
+        drop(self.inbox.info().set(info));
+        self.init = None;
+        let now = Instant::now();
+        self.lanes.values_mut().for_each(|lane| lane.hurry(now));
+    }
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub(super) enum Done {
+    Initialised(Result<StoreInfo>),
+    Claimed(LaneId, Result<Claim>),
+    Captured(LaneId, Capture),
+}
+
+/// Initialises a store that was away.
+async fn init_store(store: Arc<dyn StorageBackend>, inbox: Arc<Inbox>) -> Done {
+    let policy = inbox.config().schema_policy;
+    let init = tokio::spawn(async move { store.init(policy).await });
+    Done::Initialised(init.await.unwrap_or_else(|error| Err(panicked(error))))
+}
+
+/// Claims a world that was adopted, if it stands at `head`.
+async fn claim(
+    store: Arc<dyn StorageBackend>,
+    inbox: Arc<Inbox>,
+    lane: LaneId,
+    world: WorldId,
+    head: Sequence,
+) -> Done {
+    let claim = tokio::spawn(async move { claim_at(&*store, &inbox, &world, head).await });
+    let claim = claim.await.unwrap_or_else(|error| Err(panicked(error)));
+    Done::Claimed(lane, claim)
+}
+
+async fn claim_at(
+    store: &dyn StorageBackend,
+    inbox: &Inbox,
+    world: &WorldId,
+    head: Sequence,
+) -> Result<Claim> {
+    let config = inbox.config();
+    // A claim would fence whoever writes the world: where it stands is read first.
+    let page = store
+        .log(world, LogRange::after(head), Limit::items(1))
+        .await?;
+    if page.head == head {
+        let claim = store.claim(world, &config.owner, config.schema.fingerprint());
+        let claim = claim.await?;
+        if claim.head == head {
+            return Ok(claim);
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Fenced,
+        format!(
+            "adopt world {world:?} at sequence {head}: another has written to it since; open it \
+             and read its state"
+        ),
+    ))
+}
+
+/// Captures what is dirty in a world, on a thread that may block.
+async fn capture_world(
+    source: Arc<dyn StateSource>,
+    world: Arc<WorldShared>,
+    inbox: Arc<Inbox>,
+) -> Done {
+    let lane = world.lane();
+    let lost = Arc::clone(&world);
+    let captured = tokio::task::spawn_blocking(move || capture(&*source, world, &inbox)).await;
+    Done::Captured(lane, captured.unwrap_or_else(|_| Capture::lost(lost)))
+}
+
+fn panicked(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Ambiguous, "the backend panicked").with_source(error)
+}

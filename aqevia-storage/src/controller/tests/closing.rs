@@ -1,0 +1,132 @@
+//! How worlds close, what becomes of what comes in meanwhile, and how the controller ends.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use super::group::{Group, Kind};
+use super::shared::WorldShared;
+use super::*;
+
+/// Polls a future so many times, with a turn for all others after each but the last.
+async fn poll_times<F: Future + Unpin>(mut future: F, times: usize) -> Option<F::Output> {
+    for time in 0..times {
+        if time > 0 {
+            tokio::task::yield_now().await;
+        }
+        let poll = |context: &mut std::task::Context<'_>| {
+            Poll::Ready(match std::pin::Pin::new(&mut future).poll(context) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            })
+        };
+        if let Some(output) = std::future::poll_fn(poll).await {
+            return Some(output);
+        }
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_accepted_at_any_moment_of_closing_is_persisted() {
+    let mut late = 0;
+    for moment in 1..30 {
+        let (controller, world) = start(&Scripted::new([]), ControllerConfig::default()).await;
+        let id = arda();
+        let mut close = pin!(controller.close_world(&id));
+        let closed = poll_times(&mut close, moment).await;
+        let accepted = world.record(event()).is_ok();
+        match closed {
+            Some(closed) => closed.unwrap(),
+            None => close.await.unwrap(),
+        }
+        assert_eq!(world.stopped().unwrap().kind(), ErrorKind::Closed);
+        let head = head(&controller).await;
+        assert_eq!(head, u64::from(accepted), "at moment {moment}");
+        late += u32::from(!accepted);
+        controller.shutdown().await.unwrap();
+    }
+    assert!(late > 0, "no moment was late enough to be refused");
+}
+
+/// Another thread may hand over a group at any moment of this.
+#[tokio::test(start_paused = true)]
+async fn what_the_loop_has_not_taken_keeps_a_world_open_and_a_closed_one_takes_nothing() {
+    let inbox = Inbox::new(ControllerConfig::default());
+    let world = Arc::new(WorldShared::new(arda(), 1, Sequence::ZERO));
+    let group = || Group {
+        world: Arc::clone(&world),
+        records: vec![event()],
+        bytes: event().bytes(),
+        answer: None,
+        urgency: Urgency::Deferred,
+        accepted_at: Instant::now(),
+        joined: false,
+        kind: Kind::Given,
+    };
+    inbox.push(group()).unwrap();
+    assert!(!world.close_if_clean(&inbox));
+    assert!(world.stopped().is_none());
+    drop(inbox.take(Vec::new()));
+    assert!(world.close_if_clean(&inbox));
+    let refused = inbox.push(group()).unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Closed);
+    assert_eq!(refused.records, [event()]);
+}
+
+/// A controller whose world was fenced before its one record was persisted.
+async fn fenced_with_a_record() -> (StorageController, World) {
+    let store = Scripted::new([]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let other = Owner::new("another").unwrap();
+    let schema = Fingerprint([0; 32]);
+    store.claim(&arda(), &other, schema).await.unwrap();
+    world.commit(vec![event()]).await.unwrap_err();
+    (controller, world)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_world_keeps_what_was_not_persisted_before_it_was_fenced() {
+    let (controller, _) = fenced_with_a_record().await;
+    controller.open_world(arda()).await.unwrap();
+    controller.close_world(&arda()).await.unwrap();
+    let again = controller.open_world(arda()).await.unwrap();
+    assert_eq!(again.take_unpersisted().pending, [event()]);
+    controller.close_world(&arda()).await.unwrap();
+    controller.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_reports_what_a_closed_world_keeps() {
+    let (controller, _) = fenced_with_a_record().await;
+    controller.open_world(arda()).await.unwrap();
+    controller.close_world(&arda()).await.unwrap();
+    let left = controller.shutdown().await.unwrap_err();
+    assert_eq!(left.pending, [event()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_reports_what_was_not_taken_from_a_world_that_was_opened_again() {
+    let (controller, _) = fenced_with_a_record().await;
+    let again = controller.open_world(arda()).await.unwrap();
+    again.commit(vec![put("a")]).await.unwrap();
+    let left = controller.shutdown().await.unwrap_err();
+    assert_eq!(left.pending, [event()]);
+    assert_eq!(left.in_doubt, []);
+}
+
+/// Time goes on here: while it is paused, the present moment never changes.
+#[tokio::test]
+async fn what_the_loop_is_told_is_heard_though_nothing_is_flushed() {
+    let store = Arc::new(Memory::new());
+    let config = ControllerConfig::default();
+    let controller = StorageController::start(store, config).await.unwrap();
+    let world = controller.open_world(arda()).await.unwrap();
+    let heard = async {
+        assert_eq!(world.save().await.unwrap(), 0);
+        controller.close_world(&arda()).await.unwrap();
+        controller.open_world(arda()).await.unwrap();
+        controller.shutdown().await.unwrap();
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(10), heard).await;
+    assert!(heard.is_ok(), "it was not heard within ten seconds");
+}
