@@ -33,7 +33,7 @@ pub(crate) struct Certify {
     /// The folder of the certificate, which is two files: NAME.md and NAME.json
     #[arg(long, value_name = "DIR", default_value = KEPT)]
     out: PathBuf,
-    /// Kills of the crash sweep, at least
+    /// Kills of the crash sweep, and of the controller sweep
     #[arg(long, value_name = "N", default_value_t = KILLS, value_parser = from_one::<u64>())]
     kills: u64,
     /// Generated histories

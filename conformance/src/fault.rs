@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aqevia_storage::{
-    Batch, Claim, Error, ErrorKind, Fingerprint, Limit, LogRange, LogRow, Owner, Page, Part, Reads,
-    Receipt, Result, SchemaPolicy, StateRange, StateRow, StorageBackend, StorageStats, StoreInfo,
-    Usage, WorldId, WorldPage, WorldRange,
+    Batch, BatchRecord, Claim, Error, ErrorKind, Fingerprint, Limit, LogRange, LogRow, Owner, Page,
+    Part, Reads, Receipt, Result, SchemaPolicy, StateRange, StateRow, StorageBackend, StorageStats,
+    StoreInfo, Usage, WorldId, WorldPage, WorldRange, WorldRecord,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -34,6 +34,10 @@ pub(crate) struct Faulty {
 struct State {
     plans: BTreeMap<WorldId, VecDeque<Fault>>,
     forever: BTreeMap<WorldId, Fault>,
+    /// Parts that hold one of these are refused as `Invalid`.
+    refused: Vec<WorldRecord>,
+    /// Whether `init` finds no store.
+    away: bool,
     claims: usize,
     parts: Vec<Arc<Part>>,
 }
@@ -58,6 +62,24 @@ impl Faulty {
     /// Plans what befalls every part of a world, once the faults that are planned are over.
     pub(crate) fn plan_forever(&self, world: &WorldId, fault: Fault) {
         self.lock().forever.insert(world.clone(), fault);
+    }
+
+    /// Refuses every part that holds a record, as `Invalid`.
+    pub(crate) fn refuse(&self, record: WorldRecord) {
+        self.lock().refused.push(record);
+    }
+
+    /// Lets `init` find no store from now on.
+    pub(crate) fn stay_away(&self) {
+        self.lock().away = true;
+    }
+
+    /// Ends all that was planned.
+    pub(crate) fn heal(&self) {
+        let mut state = self.lock();
+        state.plans.clear();
+        state.forever.clear();
+        state.away = false;
     }
 
     /// Lets the calls of `persist_batch` wait from now on.
@@ -101,6 +123,10 @@ impl Faulty {
         let faults = parts.map(|part| {
             state.parts.push(Arc::clone(part));
             let world = part.world();
+            let mut records = part.records().iter().map(BatchRecord::record);
+            if records.any(|record| state.refused.contains(record)) {
+                return Some(Fault::Refuse(ErrorKind::Invalid));
+            }
             let planned = state.plans.get_mut(world).and_then(VecDeque::pop_front);
             planned.or_else(|| state.forever.get(world).copied())
         });
@@ -143,6 +169,10 @@ impl Reads for Faulty {
 #[deny(clippy::missing_trait_methods)]
 impl StorageBackend for Faulty {
     async fn init(&self, policy: SchemaPolicy) -> Result<StoreInfo> {
+        if self.lock().away {
+            let away = "a store that the suite keeps away";
+            return Err(Error::new(ErrorKind::Unavailable, away));
+        }
         self.inner.init(policy).await
     }
 

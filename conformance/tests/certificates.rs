@@ -43,7 +43,13 @@ fn each_is_of_the_present_suite() {
 /// The checks that do not apply to a store.
 fn not_applying(store: &str) -> &'static [&'static str] {
     match store {
-        "memory" => &["crash sweep", "zombie", "start-up storm", "no room"],
+        "memory" => &[
+            "crash sweep",
+            "controller sweep",
+            "zombie",
+            "start-up storm",
+            "no room",
+        ],
         "postgres" => &["no room"],
         "redb" | "sled" => &["zombie"],
         _ => &[],
@@ -57,6 +63,7 @@ fn each_has_tried_all_checks_that_apply() {
         "equivalence",
         "faults",
         "crash sweep",
+        "controller sweep",
         "zombie",
         "start-up storm",
         "no room",
@@ -128,6 +135,26 @@ fn nothing_is_lost_or_doubled_by_hundreds_of_kills() {
     assert!(kills >= Some(30), "{kills:?}");
     let ambiguous = count(&postgres, "server: killed and restarted", "ambiguous");
     assert!(ambiguous >= Some(1), "{ambiguous:?}");
+}
+
+#[test]
+fn nothing_that_an_engine_was_told_of_is_lost_by_hundreds_of_kills() {
+    for store in ["postgres", "redb", "sled", "sqlite"] {
+        let (certificate, _) = kept(store);
+        let figure = |name| count(&certificate, "controller sweep", name);
+        assert!(figure("kills") >= Some(500), "{store}");
+        assert!(figure("kills_inside_commits") >= Some(50), "{store}");
+        for name in ["acknowledged_saves", "captures", "coalesced"] {
+            assert!(figure(name) >= Some(500), "{store}: {name}");
+        }
+        assert!(figure("acknowledged_groups") >= Some(500), "{store}");
+        assert_eq!(
+            figure("found_groups"),
+            figure("acknowledged_groups"),
+            "{store}"
+        );
+        assert_eq!([figure("lost"), figure("doubled")], [Some(0), Some(0)]);
+    }
 }
 
 #[test]

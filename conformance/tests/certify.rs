@@ -132,7 +132,13 @@ fn a_store_in_memory_gets_a_page_that_says_what_was_not_tried() {
     let not_tried: Vec<_> = not_tried.map(|check| check.name.as_str()).collect();
     assert_eq!(
         not_tried,
-        ["crash sweep", "zombie", "start-up storm", "no room"]
+        [
+            "crash sweep",
+            "controller sweep",
+            "zombie",
+            "start-up storm",
+            "no room"
+        ]
     );
 }
 

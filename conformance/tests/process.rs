@@ -8,7 +8,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use conformance::process::{Launcher, crash_sweep, no_room, start_up_storm, zombie};
+use conformance::process::{
+    Launcher, controller_sweep, crash_sweep, no_room, start_up_storm, zombie,
+};
 
 #[path = "process/entry.rs"]
 mod entry;
@@ -70,6 +72,10 @@ fn sweep<H: conformance::Harness>(launcher: &Launcher) {
     crash_sweep::<H>(launcher, KILLS, SEED, &mut |_| {});
 }
 
+fn controlled<H: conformance::Harness>(launcher: &Launcher) {
+    controller_sweep::<H>(launcher, KILLS, SEED, &mut |_| {});
+}
+
 fn stopped<H: conformance::Harness>(launcher: &Launcher) {
     zombie::<H>(launcher, SEED);
 }
@@ -88,6 +94,12 @@ defects! {
     a_part_written_in_two_halves: TwoHalves is found by sweep as "P1";
     a_part_forgotten_and_written_again: Forgetful is found by sweep as "P5";
     a_torn_entry_that_is_not_cut_off: KeepsTail is found by sweep as "P2" | "P6";
+    a_part_made_twice_at_recovery: RecoversTwice is found by sweep as "P5" | "P6";
+    a_group_acknowledged_before_it_is_written: WritesLater is found by controlled as "C1" | "P2";
+    a_group_held_until_the_next_call: OneBehind is found by controlled as "C1" | "P2";
+    a_group_written_in_two_halves: TwoHalves is found by controlled as "P1" | "P2" | "C4" | "C9";
+    a_group_written_behind_a_torn_entry: KeepsTail is found by controlled as "C1" | "P2";
+    a_group_made_twice_at_recovery: RecoversTwice is found by controlled as "C2";
     a_stopped_writer_let_through: NotFencing is found by stopped as "P6";
     a_store_made_by_each_process: MakesAgain is found by storm as "B2" | "P6" | "P11";
     a_full_disk_not_noticed: IgnoresFull is found by full as "P2";

@@ -38,6 +38,23 @@ pub(super) const CRASH_SWEEP: About = (
      `doubled` are parts, and have to be 0.",
 );
 
+pub(super) const CONTROLLER_SWEEP: About = (
+    "controller sweep",
+    "A process with a whole controller in it is killed by SIGKILL at each step that it announces and \
+     at random moments. In three worlds an engine plays a script that follows from the seed: records \
+     without tickets, groups with tickets, commits, changed entities that are captured, and saves. \
+     The next process opens the worlds, reads what is stored, and goes on behind it. After each kill \
+     a plain backend shows that what was acknowledged is stored with all before it, that the log is \
+     the script's without holes and with nothing twice, that groups are whole, that each key has the \
+     state that the script gave it or a newer one, and that the entities stand as at one moment with \
+     all records before it; after a process that nobody disturbs the whole script is there. Kills \
+     are counted as in the crash sweep. `acknowledged groups` were told by a ticket or a commit, \
+     `found groups` of them were in the log in the end; `lost` and `doubled` are groups, and have to \
+     be 0. `captures` and `coalesced` (records whose place a newer one took) are those that \
+     processes told of before they ended. `resume ms` is what a controller took to start, open all \
+     worlds and read them after a kill.",
+);
+
 pub(super) const ZOMBIE: About = (
     "zombie",
     "A writer is stopped at each of the `steps` of persisting a part, and `timed` more writers at \
@@ -70,4 +87,5 @@ pub(super) const FIGURES: About = (
 );
 
 /// The checks that start processes.
-pub(super) const BETWEEN_PROCESSES: [About; 4] = [CRASH_SWEEP, ZOMBIE, STORM, NO_ROOM];
+pub(super) const BETWEEN_PROCESSES: [About; 5] =
+    [CRASH_SWEEP, CONTROLLER_SWEEP, ZOMBIE, STORM, NO_ROOM];

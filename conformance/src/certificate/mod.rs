@@ -14,14 +14,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::process::child::message_of;
-use crate::process::{Launcher, crash_sweep, no_room, room, start_up_storm, zombie};
+use crate::process::{
+    Launcher, controller_sweep, crash_sweep, no_room, room, start_up_storm, zombie,
+};
 use crate::suite::on_runtime;
 use crate::{Clause, EQUIVALENCE_SEEDS, Harness, equivalence, faults, histories_of};
 
 /// The rounds of the start-up storm.
 const STORM_ROUNDS: u64 = 10;
 
-/// The kills of the crash sweep that a certificate takes, at least.
+/// The kills of each sweep that a certificate takes, at least.
 pub const KILLS: u64 = 500;
 /// The generated histories that it takes.
 pub const HISTORIES: u32 = 512;
@@ -52,7 +54,7 @@ pub struct Plan {
     pub store: String,
     /// How a child of this process is started that runs the same harness.
     pub launcher: Launcher,
-    /// Kills of the crash sweep, at least.
+    /// Kills of the crash sweep and of the controller sweep, each.
     pub kills: u64,
     /// Generated histories.
     pub histories: u32,
@@ -184,7 +186,7 @@ pub fn steps<H: Harness>(plan: &Plan) -> Result<u64, String> {
     let clauses = Clause::all::<H>().len() as u64;
     let between = match (outlives_process(declared), declared.shared) {
         (false, _) => 0,
-        (true, shared) => 3 + u64::from(shared) + plan.kills,
+        (true, shared) => 4 + u64::from(shared) + 2 * plan.kills,
     };
     Ok(clauses + 4 + between + plan.own.len() as u64)
 }
@@ -343,6 +345,12 @@ fn between_processes<H: Harness>(plan: &Plan, declared: Capabilities, checks: &m
     let (launcher, seed) = (&plan.launcher, plan.seed);
     checks.run(about::CRASH_SWEEP, |done| {
         value(&crash_sweep::<H>(launcher, plan.kills, seed, &mut |_| {
+            done();
+        }))
+    });
+    checks.run(about::CONTROLLER_SWEEP, |done| {
+        let kills = plan.kills;
+        value(&controller_sweep::<H>(launcher, kills, seed, &mut |_| {
             done();
         }))
     });

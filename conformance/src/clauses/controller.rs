@@ -21,6 +21,7 @@ pub(super) fn config() -> ControllerConfig {
     config.flush_interval = Duration::from_secs(3600);
     config.batch_capacity = usize::MAX;
     config.batch_capacity_bytes = usize::MAX;
+    config.retry_longest = Duration::from_millis(200);
     config
 }
 

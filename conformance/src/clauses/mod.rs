@@ -6,6 +6,7 @@
 
 pub mod batches;
 pub mod bootstrap;
+pub mod capture;
 pub mod claims;
 pub mod controller;
 pub mod errors;
@@ -14,4 +15,5 @@ pub mod isolation;
 pub mod reads;
 pub mod shutdown;
 pub mod stats;
+pub mod trouble;
 pub mod writers;

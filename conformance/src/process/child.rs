@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::announce::{Announcer, Halt, halt_at};
+use super::controller::play::play;
 use super::line::Line;
 use super::{filling, starting, stopped, writes};
 use crate::Harness;
@@ -33,6 +34,9 @@ pub(crate) enum Task {
     /// Opens the store, claims its worlds, persists so many batches and closes it; then ends, or
     /// waits to be killed.
     Write { run: u64, calls: u64, ends: bool },
+    /// Starts a controller, opens the worlds, plays the scripts of a seed in them up to a place and
+    /// shuts down; then ends, or waits to be killed.
+    Play { script: u64, until: u64, ends: bool },
     /// Claims a world, persists a part that waits for nothing and one of so many bytes a record that
     /// may be stopped, and then what a writer tries that does not know whether it was fenced.
     Flush { world: String, bytes: usize },
@@ -82,6 +86,16 @@ async fn work<H: Harness>(job: &Job, announcer: &Arc<Announcer>) {
     match &job.task {
         Task::Write { run, calls, ends } => {
             writes::write::<H>(job, announcer, (*run, *calls)).await;
+            if !ends {
+                halt_at(writes::IDLE);
+            }
+        }
+        Task::Play {
+            script,
+            until,
+            ends,
+        } => {
+            play::<H>(job, announcer, (*script, *until)).await;
             if !ends {
                 halt_at(writes::IDLE);
             }

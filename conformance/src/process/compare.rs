@@ -64,7 +64,8 @@ pub(crate) async fn log(reads: &dyn Reads, id: &WorldId) -> Verdict<(Vec<LogRow>
     Ok((rows, head))
 }
 
-async fn state(reads: &dyn Reads, id: &WorldId) -> Verdict<Vec<StateRow>> {
+/// The state of a world.
+pub(crate) async fn state(reads: &dyn Reads, id: &WorldId) -> Verdict<Vec<StateRow>> {
     let mut rows = Vec::new();
     let mut next = Some(StateRange::all());
     while let Some(range) = next {

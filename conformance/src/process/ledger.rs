@@ -9,7 +9,7 @@ use super::Verdict;
 use super::line::Line;
 use super::plan::{Stand, owner, records};
 use super::tally::Acknowledged;
-use super::within::{Cut, Within};
+use super::within::Cut;
 use crate::model::Model;
 use crate::sample::{schema, world};
 
@@ -22,8 +22,6 @@ pub(crate) struct Ledger {
     pub(super) claims: BTreeMap<WorldId, u64>,
     /// The parts that were begun and not acknowledged: the last of each world, and who began it.
     pub(super) begun: BTreeMap<WorldId, (u64, Arc<Part>)>,
-    /// How far the writer that was heard last is within `persist_batch`.
-    pub(crate) within: Within,
     /// What kills cut off.
     pub(crate) cut: Cut,
     /// The parts with records that were acknowledged.
@@ -31,20 +29,19 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(super) fn of_seed(seed: u64) -> Self {
         Self {
             seed,
             model: Model::default(),
             claims: BTreeMap::new(),
             begun: BTreeMap::new(),
-            within: Within::No,
             cut: Cut::default(),
             acknowledged: Vec::new(),
         }
     }
 
     /// Takes down what a writer tells; `run` is the one that it is started for.
-    pub(crate) fn hear(&mut self, run: u64, line: &Line) -> Verdict {
+    pub(super) fn take_down(&mut self, run: u64, line: &Line) -> Verdict {
         match line {
             Line::Claiming { world: name } => {
                 *self.claims.entry(world(name)).or_default() += 1;
@@ -61,24 +58,21 @@ impl Ledger {
                 self.check_claim(&id, *head, link)?;
             }
             Line::Persisting { call } => {
-                self.within = Within::Asked;
                 for (world, records) in records(self.seed, run, *call) {
                     let part = self.stand(&world).part(records);
                     self.begun.insert(world, (run, part));
                 }
             }
             Line::Acknowledged { .. } => self.acknowledge(line)?,
-            Line::Step { name } => self.within = self.within.after(name),
             _ => {}
         }
         Ok(())
     }
 
-    /// Whether the writer that was heard last has called for something to be written, and has not
-    /// been answered.
-    pub(crate) fn writes(&self) -> bool {
+    /// Whether a part with records was begun and not acknowledged.
+    pub(super) fn has_begun(&self) -> bool {
         let mut begun = self.begun.values();
-        self.within != Within::No && begun.any(|(_, part)| part.count() > 0)
+        begun.any(|(_, part)| part.count() > 0)
     }
 
     fn acknowledge(&mut self, line: &Line) -> Verdict {

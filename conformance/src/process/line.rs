@@ -45,6 +45,18 @@ pub(crate) enum Line {
         first: u64,
         repeated: bool,
     },
+    /// Its controller has started and its worlds are open, so long after it was ready.
+    Opened { micros: u64 },
+    /// It has read a world, and goes on at this place of its script.
+    Resumed { world: String, from: u64 },
+    /// It does what the script of a world has before this place.
+    Playing { world: String, until: u64 },
+    /// The group at a place of the script is acknowledged, with its first sequence.
+    Stored { world: String, at: u64, first: u64 },
+    /// The save at a place of the script is acknowledged.
+    Saved { world: String, at: u64 },
+    /// What its controller did so far.
+    Counted { captures: u64, coalesced: u64 },
     /// What it found, as text that its job knows how to read.
     Found { report: String },
     /// The store breaks the contract.

@@ -13,6 +13,7 @@ use crate::Harness;
 mod announce;
 pub(crate) mod child;
 mod compare;
+mod controller;
 mod crash;
 mod filling;
 mod launcher;
@@ -25,6 +26,7 @@ mod schedule;
 mod starting;
 mod stopped;
 mod storm;
+mod sweep;
 mod tally;
 mod verify;
 mod within;
@@ -32,9 +34,10 @@ mod writes;
 mod zombie;
 
 pub use child::child;
+pub use controller::controller_sweep;
 pub use crash::crash_sweep;
 pub use launcher::Launcher;
-pub use report::{CrashReport, Percentiles, ZombieReport};
+pub use report::{ControllerReport, CrashReport, KillReport, Percentiles, ZombieReport};
 pub use room::{RoomReport, no_room};
 pub use storm::{StormReport, start_up_storm};
 pub use zombie::zombie;
@@ -42,7 +45,7 @@ pub use zombie::zombie;
 /// What a step of a check comes to; the error is the message of a panic.
 pub(crate) type Verdict<T = ()> = Result<T, String>;
 
-/// The kills of the short sweep, unless `AQEVIA_TEST_KILLS` says how many.
+/// The kills of each short sweep, unless `AQEVIA_TEST_KILLS` says how many.
 const KILLS: u64 = 40;
 /// The rounds of the short storm.
 const ROUNDS: u64 = 3;
@@ -111,6 +114,18 @@ pub mod short {
         }
     }
 
+    pub fn controller_sweep<H: Harness>(launcher: &Launcher) {
+        if outlives_process::<H>() {
+            let kills = number("AQEVIA_TEST_KILLS").unwrap_or(KILLS);
+            show(&super::controller_sweep::<H>(
+                launcher,
+                kills,
+                seed(),
+                &mut |_| {},
+            ));
+        }
+    }
+
     pub fn zombie<H: Harness>(launcher: &Launcher) {
         if is_shared::<H>() {
             show(&super::zombie::<H>(launcher, seed()));
@@ -141,7 +156,9 @@ macro_rules! process_tests {
             $crate::process::child::<$harness>();
         }
 
-        $crate::process_tests!(@each $harness, crash_sweep, zombie, start_up_storm, no_room);
+        $crate::process_tests!(@each
+            $harness, crash_sweep, controller_sweep, zombie, start_up_storm, no_room
+        );
     };
     (@each $harness:ty, $($check:ident),*) => {$(
         #[test]

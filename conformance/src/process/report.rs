@@ -1,18 +1,18 @@
-//! What a crash sweep did, in figures.
+//! What a check did, in figures.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tokio::time::Duration;
 
-/// What a crash sweep did.
+/// The kills of a sweep.
 ///
 /// A kill counts as one inside a commit if the last call of `persist_batch` had records to write
 /// and had not answered, and one of three things shows that it was at work. Kills before the first
 /// step of a batch, at the halt there, and after the answer count in none of them.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
-pub struct CrashReport {
+pub struct KillReport {
     /// What the records, the order of the kills and their moments follow from.
     pub seed: u64,
     /// How often a process was killed with SIGKILL.
@@ -33,6 +33,19 @@ pub struct CrashReport {
     pub kills_of_recoveries: u64,
     /// How many stores were written to.
     pub stores: u64,
+    /// How often a store was opened after a kill and compared with what it has to hold.
+    pub recoveries: u64,
+    /// How long such an opening took: `init`, and the claims of all worlds.
+    pub recovery_ms: Option<Percentiles>,
+}
+
+/// What a crash sweep did.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct CrashReport {
+    /// Its kills.
+    #[serde(flatten)]
+    pub swept: KillReport,
     /// How many parts with records were acknowledged.
     pub acknowledged_parts: u64,
     /// How many of those were in the store at the end of its life: what they log is in the log, at
@@ -44,10 +57,33 @@ pub struct CrashReport {
     /// is in the log at another sequence too, or the world counts more parts than it was given. A
     /// sweep that finds one panics.
     pub doubled: u64,
-    /// How often a store was opened after a kill and compared with what it has to hold.
-    pub recoveries: u64,
-    /// How long such an opening took: `init`, and the claims of all worlds.
-    pub recovery_ms: Option<Percentiles>,
+}
+
+/// What a sweep of kills did to processes with a whole controller in them.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct ControllerReport {
+    /// Its kills.
+    #[serde(flatten)]
+    pub swept: KillReport,
+    /// How many groups were acknowledged, by a ticket or a commit.
+    pub acknowledged_groups: u64,
+    /// How many of those were in the store at the end of its life: what they log is in the log, at
+    /// the sequences that were acknowledged.
+    pub found_groups: u64,
+    /// The acknowledged groups less those that were found. A sweep that loses one panics.
+    pub lost: u64,
+    /// How many acknowledged groups were in the log more than once. A sweep that finds one panics.
+    pub doubled: u64,
+    /// How many saves were acknowledged.
+    pub acknowledged_saves: u64,
+    /// How often a controller asked for the state of dirty entities, as far as it was told.
+    pub captures: u64,
+    /// How many records a newer one of their key took the place of, as far as it was told.
+    pub coalesced: u64,
+    /// How long a controller took to start over a store whose process had been killed before, open
+    /// all worlds and read them, where it got that far.
+    pub resume_ms: Option<Percentiles>,
 }
 
 /// Times in milliseconds.

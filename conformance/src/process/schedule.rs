@@ -1,13 +1,13 @@
 //! The order of the kills of a sweep.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Duration;
 
 use super::announce::Halt;
 use super::line::Line;
 use super::plan::Dice;
-use super::within::Course;
+use super::within::{Course, is_of_batch};
 use super::writes::CLAIMED;
 
 /// The steps of so many calls of `persist_batch` are swept.
@@ -74,18 +74,24 @@ impl Kill {
 
 /// The plans of a sweep, one after the other.
 ///
-/// Up to three quarters of the kills are at steps: on a new store those of its making, on an old
+/// Up to three quarters of the kills are at steps, half where a batch is one statement: on a new store those of its making, on an old
 /// one those of persisting, and after some kills those of opening what the kill left. The first
-/// kill of each name comes before the second of any. The others come at random moments, most of
+/// kill of each name comes before the second of any, and what is told again beside batches comes last.
+/// The others come at random moments, most of
 /// them after the first step of a batch.
 pub(crate) fn schedule(created: &[String], opened: &[String], kills: u64, seed: u64) -> Vec<Plan> {
     let mut dice = Dice::new(seed, &[u64::MAX]);
     let kills = usize::try_from(kills).expect("a number of kills that can be counted");
-    let first = Course::of(opened).first;
-    let first = first.as_deref();
+    let course = Course::of(opened);
+    let first = course.first.as_deref();
+    let at_steps_max = match course.one_statement {
+        // Only moments fall within a statement.
+        true => kills / 2,
+        false => kills * 3 / 4,
+    };
     let (making, _) = split(created);
     let (opening, persisting) = split(opened);
-    let [making, opening, persisting] = first_of([making, opening, persisting], kills * 3 / 4);
+    let [making, opening, persisting] = first_of([making, opening, persisting], at_steps_max);
     let at_steps = making.len() + opening.len() + persisting.len();
     let timed = (at_steps..kills).map(|_| at_random(&mut dice, first));
     let mut others: Vec<_> = persisting.into_iter().map(Kill::At).collect();
@@ -150,20 +156,37 @@ fn at_random(dice: &mut Dice, first: Option<&str>) -> Kill {
     }
 }
 
-/// Of several lists so many steps at most: the first of each name before all others, and as many
-/// of the one list as of the other.
+/// Of what is told again, so many steps of batches are killed at for each one of making a store, and
+/// of opening one.
+const BATCH_STEPS_TO_OTHERS: usize = 3;
+
+/// Of several lists so many steps at most: the first of each name before all others. The last list is
+/// that of persisting: what is told again beside its batches comes after everything else.
 fn first_of<const LISTS: usize>(lists: [Vec<Halt>; LISTS], most: usize) -> [Vec<Halt>; LISTS] {
+    let persisting = LISTS - 1;
     let mut ranked = Vec::new();
     for (list, halts) in lists.iter().enumerate() {
         let mut names = BTreeSet::new();
-        for (position, halt) in halts.iter().enumerate() {
+        let mut before = BTreeMap::new();
+        for (at, halt) in halts.iter().enumerate() {
             let again = !names.insert(&halt.step);
-            ranked.push((again, position, list));
+            // Of what comes again while a child persists, the steps of batches are the most telling.
+            let other = again && persisting == list && !is_of_batch(&halt.step);
+            let before: &mut usize = before.entry((again, other)).or_default();
+            let rank = match again && persisting == list {
+                true => *before / BATCH_STEPS_TO_OTHERS,
+                false => *before,
+            };
+            ranked.push((again, other, rank, list, at));
+            *before += 1;
         }
     }
     ranked.sort_unstable();
     ranked.truncate(most);
-    let chosen: BTreeSet<_> = ranked.into_iter().map(|(_, at, list)| (list, at)).collect();
+    let chosen: BTreeSet<_> = ranked
+        .into_iter()
+        .map(|(.., list, at)| (list, at))
+        .collect();
     let mut list = 0..;
     lists.map(|halts| {
         let list = list.next().unwrap_or(0);
@@ -200,7 +223,7 @@ fn halts(steps: &[String]) -> Vec<Halt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::writes::ACKNOWLEDGED;
+    use crate::process::writes::{ACKNOWLEDGED, ANSWERED, CALLED};
 
     fn steps(names: &[&str]) -> Vec<String> {
         names.iter().map(ToString::to_string).collect()
@@ -222,6 +245,24 @@ mod tests {
                     .all(|plan| !(plan.of_recovery && plan.new_store))
             );
         }
+    }
+
+    #[test]
+    fn half_of_the_kills_are_at_moments_where_a_batch_is_one_statement() {
+        let mut opened = steps(&["init", CLAIMED]);
+        for _ in 0..100 {
+            opened.extend(steps(&[CALLED, "batch: a", "batch: b", ANSWERED]));
+        }
+        let at_steps = |opened: &[String]| {
+            let plans = schedule(opened, opened, 40, 7);
+            let at_steps = plans.iter().filter(|plan| matches!(plan.kill, Kill::At(_)));
+            at_steps.count()
+        };
+        assert_eq!(at_steps(&opened), 20);
+        opened.extend(steps(&[
+            CALLED, "batch: a", "part: x", "batch: b", ANSWERED,
+        ]));
+        assert_eq!(at_steps(&opened), 30);
     }
 
     #[test]

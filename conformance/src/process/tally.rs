@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqevia_storage::{LogRow, Part, Receipt, Sequence, StorageBackend, WorldId};
+use aqevia_storage::{LogRow, Part, Receipt, Sequence, StorageBackend, WorldId, WorldRecord};
 
 use super::Verdict;
 use super::compare::log;
@@ -21,22 +21,37 @@ pub(super) struct Tally {
     pub(super) doubled: u64,
 }
 
+impl Tally {
+    pub(super) const fn add(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.found += other.found;
+        self.doubled += other.doubled;
+    }
+
+    pub(super) const fn lost(self) -> u64 {
+        self.acknowledged - self.found
+    }
+}
+
 /// A part that was acknowledged, and its first sequence.
 pub(super) type Acknowledged = (Arc<Part>, Sequence);
 
 impl Ledger {
     /// Looks in the store for each part that was acknowledged, not in what the checks made of it.
-    pub(super) async fn tally(&self, backend: &dyn StorageBackend) -> Verdict<Tally> {
+    pub(super) async fn count(&self, backend: &dyn StorageBackend) -> Verdict<Tally> {
         let mut tally = Tally::default();
         for id in WORLDS.map(world) {
             let (rows, _) = log(backend, &id).await?;
             let of_world = |(part, _): &&Acknowledged| *part.world() == id;
             let parts: Vec<_> = self.acknowledged.iter().filter(of_world).collect();
-            let twice = parts.iter().filter(|part| is_twice(part, &rows)).count() as u64;
+            let twice = parts
+                .iter()
+                .filter(|part| is_twice(&of_part(part), &rows))
+                .count() as u64;
             tally.doubled += twice.max(self.surplus(backend, &id).await?);
             for part in parts {
                 tally.acknowledged += 1;
-                let there = is_logged(part, &rows) && is_repeated(backend, part).await;
+                let there = is_logged(&of_part(part), &rows) && is_repeated(backend, part).await;
                 tally.found += u64::from(there);
             }
         }
@@ -54,29 +69,39 @@ impl Ledger {
     }
 }
 
-/// What a part has in the log.
-fn logged((part, first): &Acknowledged) -> BTreeMap<u64, LogRow> {
-    let records = (first.get()..).zip(part.records());
-    records
-        .filter(|(_, record)| record.is_logged())
-        .filter_map(|(at, record)| {
-            let row = LogRow::new(Sequence::new(at).ok()?, record.record().clone());
-            Some((at, row))
-        })
-        .collect()
+/// What some records have in the log, by their sequences.
+pub(super) type Logged = BTreeMap<u64, LogRow>;
+
+fn of_part((part, first): &Acknowledged) -> Logged {
+    let records = part.records().iter();
+    let records = records.map(|record| record.is_logged().then(|| record.record()));
+    logged(*first, records)
 }
 
-fn is_logged(part: &Acknowledged, rows: &[LogRow]) -> bool {
-    logged(part).values().all(|row| {
+/// What records have in the log that begin at a sequence; `None` are those that are not logged.
+pub(super) fn logged<'a>(
+    first: Sequence,
+    records: impl Iterator<Item = Option<&'a WorldRecord>>,
+) -> Logged {
+    let rows = (first.get()..).zip(records);
+    rows.filter_map(|(at, record)| {
+        let row = LogRow::new(Sequence::new(at).ok()?, record?.clone());
+        Some((at, row))
+    })
+    .collect()
+}
+
+/// Whether the log has all of them at their sequences.
+pub(super) fn is_logged(own: &Logged, rows: &[LogRow]) -> bool {
+    own.values().all(|row| {
         let at = rows.binary_search_by_key(&row.sequence, |row| row.sequence);
         at.is_ok_and(|at| rows.get(at) == Some(row))
     })
 }
 
-/// Whether a record of a part is in the log at another sequence too; no two records of a sweep are
-/// of the same moment.
-fn is_twice(part: &Acknowledged, rows: &[LogRow]) -> bool {
-    let own = logged(part);
+/// Whether one of them is in the log at another sequence too; no two records of a sweep are of the
+/// same moment.
+pub(super) fn is_twice(own: &Logged, rows: &[LogRow]) -> bool {
     let moments: BTreeMap<i64, Sequence> = own
         .values()
         .map(|row| (row.record.timestamp, row.sequence))
@@ -109,7 +134,7 @@ mod tests {
     async fn store(calls: &[u64]) -> (Memory, Ledger) {
         let memory = Memory::new();
         memory.init(SchemaPolicy::Upgrade).await.unwrap();
-        let mut ledger = Ledger::new(7);
+        let mut ledger = Ledger::of_seed(7);
         for id in WORLDS.map(world) {
             let mut stand = Stand::claim(&memory, &id).await.unwrap();
             for call in calls {
@@ -128,7 +153,7 @@ mod tests {
 
     async fn tally(calls: &[u64]) -> Tally {
         let (memory, ledger) = store(calls).await;
-        ledger.tally(&memory).await.unwrap()
+        ledger.count(&memory).await.unwrap()
     }
 
     #[test]
@@ -145,7 +170,7 @@ mod tests {
         on_runtime(async {
             let (_, ledger) = store(&[0, 1, 2, 3]).await;
             let (other, _) = store(&[]).await;
-            let tally = ledger.tally(&other).await.unwrap();
+            let tally = ledger.count(&other).await.unwrap();
             assert_eq!((tally.acknowledged > 0, tally.found), (true, 0));
         });
     }

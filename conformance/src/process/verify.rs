@@ -18,7 +18,7 @@ use crate::writer::{persist, persist_all};
 impl Ledger {
     /// Compares a store that was just initialised with what it has to hold, settles what was
     /// begun, and writes to it; how long it took to claim its worlds.
-    pub(crate) async fn check(
+    pub(super) async fn compare_and_write(
         &mut self,
         backend: &dyn StorageBackend,
         run: u64,

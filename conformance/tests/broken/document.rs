@@ -159,7 +159,10 @@ fn write_exceptions(text: &mut String) -> std::fmt::Result {
     writeln!(text, "\n## What needs a broken controller\n")?;
     writeln!(
         text,
-        "No backend can break what these ask; it is the controller's doing alone.\n"
+        "No backend can break what these ask; it is the controller's doing alone. Broken controllers, \
+         at least one a clause from C1 to C10, are in \
+         [aqevia-storage/tests/simulation](../aqevia-storage/tests/simulation/broken.rs), where a \
+         test demands that each is caught by the clause that names it.\n"
     )?;
     for (clause, why) in NEED_A_BROKEN_CONTROLLER {
         writeln!(text, "- `{clause}`: {why}")?;

@@ -18,7 +18,7 @@ pub(crate) const BESIDE: [&str; 2] = ["histories", "faults"];
 ///
 /// The suite drives the controller through these, and stands between it and the store itself: what
 /// they ask is the controller's doing alone. It takes a broken controller to show that they bite.
-pub(crate) const NEED_A_BROKEN_CONTROLLER: [(&str, &str); 7] = [
+pub(crate) const NEED_A_BROKEN_CONTROLLER: [(&str, &str); 14] = [
     (
         "c3_at_the_bound_records_are_handed_back",
         "the bound is the buffer's, before anything comes to a store",
@@ -30,6 +30,34 @@ pub(crate) const NEED_A_BROKEN_CONTROLLER: [(&str, &str); 7] = [
     (
         "c4_parts_are_made_of_whole_groups",
         "parts are formed before they come to a store",
+    ),
+    (
+        "c5_a_refused_group_fails_alone",
+        "the group is refused before it comes to the store",
+    ),
+    (
+        "c5_a_refused_entity_fails_alone",
+        "the capture is refused before it comes to the store",
+    ),
+    (
+        "c7_the_engine_goes_on_while_the_store_is_away",
+        "every part is refused before it comes to the store",
+    ),
+    (
+        "c7_a_controller_starts_while_the_store_is_away",
+        "the store is kept away, and the world that is stale is not claimed",
+    ),
+    (
+        "c9_a_change_after_its_capture_is_dirty_again",
+        "what is dirty is known to the controller alone",
+    ),
+    (
+        "c9_a_capture_and_what_came_before_it_are_one_group",
+        "parts are formed before they come to a store",
+    ),
+    (
+        "c9_what_is_not_captured_is_still_dirty",
+        "what is dirty is known to the controller alone",
     ),
     (
         "c6_shutdown_returns_what_is_pending",

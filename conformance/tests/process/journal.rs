@@ -29,6 +29,8 @@ pub(crate) enum Defect {
     TwoHalves,
     /// Writes a part again under the next number.
     Forgetful,
+    /// Takes the last part that it finds when it is opened for one that is still to be written.
+    RecoversTwice,
     /// Writes behind an entry that a kill cut short.
     KeepsTail,
     /// Writes the part of a fenced writer as if its epoch were the present one.

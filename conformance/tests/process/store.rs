@@ -31,6 +31,8 @@ pub(crate) struct Store {
     file: Option<File>,
     memory: Memory,
     links: BTreeMap<WorldId, Link>,
+    /// The last part that was read.
+    last: Option<Arc<Part>>,
     /// A part of which one half was read.
     half: Option<Draft>,
     read: u64,
@@ -49,6 +51,7 @@ impl Store {
             file: None,
             memory: Memory::new(),
             links: BTreeMap::new(),
+            last: None,
             half: None,
             read: 0,
             pending: Vec::new(),
@@ -77,6 +80,7 @@ impl Store {
         step("journal: made");
         self.file = Some(file);
         self.begin_anew().await?;
+        self.recover_twice().await?;
         self.unlock()
     }
 
@@ -92,6 +96,20 @@ impl Store {
             self.apply_part(&half).await;
         }
         Ok(())
+    }
+
+    /// Writes the last part once more, under the next number.
+    async fn recover_twice(&mut self) -> Result<()> {
+        let Some(last) = self
+            .last
+            .take()
+            .filter(|_| self.defect == Defect::RecoversTwice)
+        else {
+            return Ok(());
+        };
+        let part = self.renumbered(&last).await;
+        self.in_memory(Arc::clone(&part)).await?;
+        self.write_part(&part).await
     }
 
     /// What the store holds, with what other processes wrote.
@@ -160,7 +178,9 @@ impl Store {
     async fn apply_part(&mut self, draft: &Draft) {
         let link = self.links.get(&draft.world).copied();
         let part = draft.part(link.unwrap_or(Link::ORIGIN));
-        if self.in_memory(Arc::new(part)).await.is_err() {
+        let part = Arc::new(part);
+        self.last = Some(Arc::clone(&part));
+        if self.in_memory(part).await.is_err() {
             self.half = None;
         }
     }

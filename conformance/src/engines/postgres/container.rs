@@ -42,6 +42,8 @@ pub(super) struct Terms {
     pub(super) own: bool,
     /// The seconds without a user after which the container ends.
     pub(super) patience: u32,
+    /// Whether it is there when it has ended, so that it can be started again.
+    pub(super) stays: bool,
     /// The bytes that its data may take up, in memory; else they are on disk without a bound.
     pub(super) bytes: Option<i64>,
 }
@@ -130,7 +132,10 @@ async fn begin(
         .with_mapped_port(port, 5432.tcp())
         .with_container_name(format!("{NAME}{port}"))
         .with_labels(owner::labels(terms.own))
-        .with_host_config_modifier(narrow);
+        .with_host_config_modifier(move |host| {
+            host.auto_remove = Some(!terms.stays);
+            narrow(host);
+        });
     if let Some(bytes) = terms.bytes {
         request = request.with_mount(Mount::tmpfs_mount(DATA).with_size_bytes(bytes));
     }
@@ -143,10 +148,8 @@ pub(super) fn name_of(url: &str) -> String {
     format!("{NAME}{}", server.get_port())
 }
 
-/// Has the container removed at its end, and its port open to this machine alone, unless the engine
-/// is on another one.
+/// Has the container's port open to this machine alone, unless the engine is on another one.
 fn narrow(host: &mut HostConfig) {
-    host.auto_remove = Some(true);
     if env::var_os("DOCKER_HOST").is_some() {
         return;
     }

@@ -58,11 +58,27 @@ impl Drop for Used {
 impl OwnServer {
     /// Starts one, with so many bytes of room for its data or with all there is.
     pub(super) async fn start(bytes: Option<i64>) -> Self {
-        let terms = Terms {
+        Self::start_on(Terms {
             own: true,
             patience: PATIENCE_S,
+            stays: false,
             bytes,
-        };
+        })
+        .await
+    }
+
+    /// Starts one whose container is there when it has ended.
+    pub(super) async fn start_to_stay(bytes: Option<i64>) -> Self {
+        Self::start_on(Terms {
+            own: true,
+            patience: PATIENCE_S,
+            stays: true,
+            bytes,
+        })
+        .await
+    }
+
+    async fn start_on(terms: Terms) -> Self {
         let engine = image::engine(Need::OwnServer).await;
         let engine = engine.unwrap_or_else(|error| panic!("{error}"));
         let (server, used) = server::own(terms)

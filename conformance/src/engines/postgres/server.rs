@@ -25,6 +25,7 @@ pub(super) const URL_VARIABLE: &str = "AQEVIA_TEST_POSTGRES_URL";
 const SHARED: Terms = Terms {
     own: false,
     patience: 3,
+    stays: false,
     bytes: None,
 };
 
