@@ -4,11 +4,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use examples::log::to_stderr;
 use examples::replay::halt::Halt;
 use examples::replay::options::Options;
 use examples::replay::report::Report;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
         say(&format!("--store: {error}"));
         return ExitCode::from(WRONG_ARGUMENTS);
     }
-    log_to_stderr();
+    to_stderr();
     match examples::replay::run(&options) {
         Ok(report) => match print(&report) {
             Ok(()) => ExitCode::from(report.exit_code()),
@@ -32,15 +31,6 @@ fn main() -> ExitCode {
 
 /// The exit code of `clap`, which would show the text of a URL that it refuses.
 const WRONG_ARGUMENTS: u8 = 2;
-
-/// Logs what `RUST_LOG` asks for, and warnings without it.
-fn log_to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter.from_env_lossy())
-        .with_writer(io::stderr)
-        .init();
-}
 
 fn print(report: &Report) -> io::Result<()> {
     if report.played.turns + report.played.skipped > 0 {

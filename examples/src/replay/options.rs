@@ -73,7 +73,7 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 /// A path whose file may be named in messages.
-fn no_url(path: PathBuf) -> Result<PathBuf, &'static str> {
+pub(crate) fn no_url(path: PathBuf) -> Result<PathBuf, &'static str> {
     match path.to_string_lossy().contains("://") {
         true => Err("is a URL, not a file; the URL of a store follows --store"),
         false => Ok(path),
@@ -81,7 +81,7 @@ fn no_url(path: PathBuf) -> Result<PathBuf, &'static str> {
 }
 
 /// Takes out of an error what was given: a URL in the wrong place may have a password in it.
-fn without_values(mut error: clap::Error) -> clap::Error {
+pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
     let hidden = || ContextValue::String("…".to_owned());
     let given = |error: &clap::Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),

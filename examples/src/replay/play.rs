@@ -169,7 +169,7 @@ impl<'a> Engine<'a> {
         // Order matters: a claim stops whoever else plays this world, so look first.
         self.refuse_records(id, self.stored_head(id)?)?;
         let world = self.waiter.wait(self.controller.open_world(id.clone()))??;
-        self.refuse_records(id, world.claim().head.get())?;
+        self.refuse_records(id, world.opened_at().get())?;
         self.worlds.insert(id.clone(), world.clone());
         Ok(world)
     }
@@ -203,7 +203,7 @@ impl<'a> Engine<'a> {
     /// Checks that no world of the store goes on behind the end of the stream.
     fn check_heads(&self, expected: &Expected) -> Result<(), Halt> {
         for (id, world) in &self.worlds {
-            let head = world.claim().head.get();
+            let head = world.opened_at().get();
             let lines = expected.worlds.get(id).map_or(0, |world| world.head);
             if head > lines {
                 return Err(Halt::Store(anyhow!(
@@ -227,7 +227,7 @@ pub fn has_records(world: &WorldId, head: u64) -> anyhow::Error {
 
 /// Whether a turn is in the store. Groups are never split, so it is as a whole or not at all.
 fn is_stored(turn: &Turn, world: &World) -> Result<bool, Halt> {
-    let head = world.claim().head.get();
+    let head = world.opened_at().get();
     if turn.first <= head && head < turn.last() {
         let (id, number) = (&turn.world, turn.number);
         return Err(Halt::Store(anyhow!(

@@ -209,7 +209,8 @@ impl fmt::Display for Skipped {
 }
 
 /// A number with commas between thousands.
-struct Count(u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Count(pub u64);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -100,7 +100,9 @@ impl Run<'_> {
         let turns = self.turns(&progress);
         let played = turns.and_then(|turns| engine.play(turns, expected));
         progress.finish_and_clear();
-        let durability = controller.store_info().capabilities.durability;
+        let durability = controller
+            .store_info()
+            .map(|info| info.capabilities.durability);
         Report {
             input: self.options.input.display().to_string(),
             store: self.config.url.to_string(),
@@ -109,7 +111,7 @@ impl Run<'_> {
             store_bytes: None,
             verdict: Verdict::None("the replay was not finished"),
             halt: played.err(),
-            outlives: durability != Durability::None,
+            outlives: durability != Some(Durability::None),
         }
     }
 

@@ -1,0 +1,64 @@
+//! The program `server`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use aqevia::{ControllerConfig, Limit, Reads, StateRange, StorageController, WorldId, block_on};
+
+use crate::program::Program;
+
+const CLIENTS: usize = 8;
+const REQUESTS: usize = 20;
+
+/// Sends requests one after the other; the sequences at which they are durable.
+fn request(address: &str, client: usize) -> Result<Vec<u64>> {
+    let mut stream = TcpStream::connect(address)?;
+    let mut answers = BufReader::new(stream.try_clone()?);
+    let mut sequences = Vec::new();
+    for number in 0..REQUESTS {
+        stream.write_all(format!("fleet-{client} sails {number}\n").as_bytes())?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        let sequence = answer.trim().strip_prefix("durable at ");
+        sequences.push(sequence.ok_or_else(|| anyhow!("{answer}"))?.parse()?);
+    }
+    stream.write_all(b"nonsense\n")?;
+    let mut answer = String::new();
+    answers.read_line(&mut answer)?;
+    assert_eq!(answer, "refused: a line is `KEY TEXT`\n");
+    Ok(sequences)
+}
+
+#[test]
+fn what_the_server_acknowledged_is_stored_and_requests_share_flushes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let url = format!("sqlite:{}", folder.path().join("server.sqlite").display());
+    let program = Program::start(env!("CARGO_BIN_EXE_server"), &url, "info")?;
+    let clients = (0..CLIENTS).map(|client| {
+        let address = program.address.clone();
+        thread::spawn(move || request(&address, client))
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut sequences = Vec::new();
+    for client in clients {
+        let answered = client.join().map_err(|_| anyhow!("a client panicked"))??;
+        assert!(answered.is_sorted());
+        sequences.extend(answered);
+    }
+    sequences.sort_unstable();
+    assert_eq!(sequences, (1..=160).collect::<Vec<u64>>());
+    let logged = program.stop()?;
+    assert!(!logged.contains("WARN"), "{logged}");
+
+    let store = aqevia::open(&url)?;
+    let controller = StorageController::start_blocking(store, ControllerConfig::default())?;
+    let arda = WorldId::new("arda")?;
+    let page = block_on(controller.state(&arda, StateRange::all(), Limit::default()))?;
+    assert_eq!((page.items.len(), page.head.get()), (CLIENTS, 160));
+    for row in page.items {
+        assert_eq!(row.payload.as_bytes(), br#""sails 19""#);
+    }
+    Ok(())
+}
