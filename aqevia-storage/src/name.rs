@@ -1,18 +1,89 @@
 //! The names that are checked once, when they are made.
 
-use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::{Error, Result};
+
+/// A text with its hash. An engine looks up thousands of names a tick, most of them not in the cache
+/// of its CPU: a map finds one by the hash, and by the address of the text that clones share.
+#[derive(Clone)]
+struct Text {
+    hash: u64,
+    text: Arc<str>,
+}
+
+/// Makes the hashes of all names of this process, which nobody outside can foresee.
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Text {
+    fn new(text: &str) -> Self {
+        Self {
+            hash: HASHES.hash_one(text),
+            text: Arc::from(text),
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        let same = || Arc::ptr_eq(&self.text, &other.text) || self.text == other.text;
+        self.hash == other.hash && same()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Lets a map take the hash of a name as it is.
+pub(crate) type HashOfName = BuildHasherDefault<NameHasher>;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Not for names: they write their hash.
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
 
 /// A text that was checked when it was made. The check is the function `$check`.
 macro_rules! checked_text {
     ($(#[$docs:meta])* $name:ident, $noun:literal, $check:path) => {
         $(#[$docs])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Text);
 
         impl $name {
             /// Checks `text` and keeps a copy of it. Clones share that copy.
@@ -22,7 +93,7 @@ macro_rules! checked_text {
             pub fn new(text: impl AsRef<str>) -> Result<Self> {
                 let text = text.as_ref();
                 match $check(text) {
-                    Ok(()) => Ok(Self(Arc::from(text))),
+                    Ok(()) => Ok(Self(Text::new(text))),
                     Err(matter) => Err(Error::invalid(format!(
                         concat!($noun, " {}: {}"), Excerpt(text), matter
                     ))),
@@ -32,25 +103,19 @@ macro_rules! checked_text {
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                &self.0.text
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                self.as_str().fmt(f)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
+                self.as_str().fmt(f)
             }
         }
 
@@ -105,7 +170,7 @@ impl Owner {
     /// A process, by its number.
     #[must_use]
     pub fn process(id: u32) -> Self {
-        Self(Arc::from(format!("process {id}")))
+        Self(Text::new(&format!("process {id}")))
     }
 }
 
@@ -115,20 +180,20 @@ impl Collection {
 
     /// Whether only the core writes to the collection.
     pub(crate) fn is_ours(&self) -> bool {
-        self.0.starts_with('_')
+        self.as_str().starts_with('_')
     }
 
     /// The collection `records`, which [`crate::WorldRecord::new`] uses.
     #[must_use]
     pub fn records() -> Self {
-        Self(Arc::from("records"))
+        Self(Text::new("records"))
     }
 
     /// The collection `_dead_letters`, in which stand the records that a store refused and that
     /// nobody waited for. Names that begin with `_` are ours: a record of it is not accepted.
     #[must_use]
     pub fn dead_letters() -> Self {
-        Self(Arc::from(DEAD_LETTERS))
+        Self(Text::new(DEAD_LETTERS))
     }
 }
 
@@ -204,6 +269,8 @@ impl fmt::Display for Excerpt<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::ErrorKind;
 
@@ -240,6 +307,19 @@ mod tests {
         ] {
             assert!(Collection::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_of_one_text_are_one_in_any_map() {
+        let [one, two] = [0; 2].map(|_| Key::new("ship").unwrap());
+        let other = Key::new("ship 2").unwrap();
+        let plain: HashSet<Key> = [one.clone(), two.clone(), other.clone()].into();
+        let ours: HashSet<Key, HashOfName> = plain.iter().cloned().collect();
+        for known in [&one, &two, &other] {
+            assert!(plain.contains(known) && ours.contains(known));
+        }
+        assert_eq!((plain.len(), ours.len()), (2, 2));
+        assert!(one == two && one < other);
     }
 
     #[test]

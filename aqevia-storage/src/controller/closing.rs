@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::inbox::Message;
-use super::opening::{Opened, Place};
+use super::opening::Opened;
 use super::{StorageController, World};
 use crate::{Reads, Result, WorldId};
 
@@ -50,12 +50,6 @@ impl StorageController {
 
     /// Forgets a world that was closed.
     pub(crate) fn let_go(&self, world: &World) {
-        let mut worlds = self.lock_worlds();
-        let same = |place: &Arc<Place>| place.world.get().is_some_and(|at| at.is(world));
-        // A world of which something is left stays, for whoever opens it again.
-        let done = world.is_closed() && !world.has_unpersisted();
-        if worlds.get(world.id()).is_some_and(same) && done {
-            worlds.remove(world.id());
-        }
+        self.worlds.forget_closed(world);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::group::{Group, Kind, Pending};
+use crate::name::HashOfName;
 use crate::{Change, Collection, History, Key, Schema, WorldRecord};
 
 /// Groups in the order in which they were accepted, with the place of the newest single record of
@@ -17,7 +18,7 @@ pub(super) struct Waiting {
     taken: u64,
     /// Places count from the first group ever, so that taking groups moves none. Those of groups
     /// that were taken are passed over.
-    places: HashMap<Collection, HashMap<Key, u64>>,
+    places: HashMap<Collection, HashMap<Key, u64, HashOfName>, HashOfName>,
 }
 
 impl Waiting {

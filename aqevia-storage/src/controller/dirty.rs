@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::capture::Entity;
+use crate::name::HashOfName;
 use crate::{Collection, Error, Key, Result};
 
 /// What is dirty in a world.
@@ -40,7 +41,9 @@ pub(super) struct Taken {
 
 /// Entities by collection and key.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<Collection, HashSet<Key>>);
+pub(super) struct Names(HashMap<Collection, Keys, HashOfName>);
+
+type Keys = HashSet<Key, HashOfName>;
 
 impl Dirty {
     /// Marks an entity. `None` if it is marked already; else whether it is the first.
@@ -138,7 +141,7 @@ impl Dirty {
 }
 
 impl Names {
-    fn keys_of(&mut self, collection: &Collection) -> &mut HashSet<Key> {
+    fn keys_of(&mut self, collection: &Collection) -> &mut Keys {
         self.0.entry(collection.clone()).or_default()
     }
 
@@ -158,14 +161,14 @@ impl Names {
     fn room(&self) -> Self {
         let some = self.0.iter().filter(|(_, keys)| !keys.is_empty());
         let room = some.map(|(collection, keys)| {
-            let room = HashSet::with_capacity(keys.len());
+            let room = Keys::with_capacity_and_hasher(keys.len(), HashOfName::default());
             (collection.clone(), room)
         });
         Self(room.collect())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(HashSet::len).sum()
+        self.0.values().map(Keys::len).sum()
     }
 
     pub(super) fn entities(&self) -> Vec<Entity> {

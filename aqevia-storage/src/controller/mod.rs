@@ -25,15 +25,15 @@ mod shared;
 mod starting;
 mod ticket;
 mod world;
+mod worlds;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 
 use crate::{
     Error, ErrorKind, Limit, Reads, Result, Sequence, StorageBackend, StoreInfo, Usage, WorldId,
@@ -42,9 +42,10 @@ use crate::{
 use flush::Outcome;
 use group::Urgency;
 use inbox::Inbox;
-use opening::{Opening, Place};
+use opening::Opening;
 use reads::{Remote, run_on};
 use report::Report;
+use worlds::Worlds;
 
 pub(crate) use opening::Opened;
 
@@ -59,9 +60,10 @@ pub use world::World;
 /// Takes records from an engine and persists them, on a thread and a runtime of its own.
 ///
 /// Every call may be made from any thread, within any runtime or none. The async calls that an
-/// engine makes often have a `_blocking` twin; [`block_on`] serves for the others. What is accepted is persisted when the first of these happens: the number or
-/// the bytes of pending records reach their capacity, the interval since the first of them has
-/// passed, a commit or a flush asks for it, the controller shuts down. Answers of the kinds
+/// engine makes often have a `_blocking` twin; [`block_on`] serves for the others. What is accepted
+/// is persisted when the first of these happens: the number or the bytes of pending records reach
+/// their capacity, the interval since the first of them has passed, a commit or a flush asks for
+/// it, the controller shuts down. Answers of the kinds
 /// `Unavailable`, `Ambiguous` and `Full` are retried for as long as the controller runs
 /// (clause C2).
 ///
@@ -73,7 +75,7 @@ pub struct StorageController {
     report: Arc<Report>,
     runtime: Handle,
     outcome: watch::Receiver<Outcome>,
-    worlds: Mutex<HashMap<WorldId, Arc<Place>>>,
+    worlds: Arc<Worlds>,
     lanes: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
@@ -149,8 +151,8 @@ impl StorageController {
         let opening = self.opening(id);
         let doing = |error: Error| error.context(format_args!("adopt world {:?}", opening.id));
         // Nobody finds the world before the loop has been told of it.
-        let _worlds = self.lock_worlds();
-        opening.adopt(head).map_err(doing)
+        let adopted = self.worlds.meanwhile(|| opening.adopt(head));
+        adopted.map_err(doing)
     }
 
     /// Lets go of a world: everything that was accepted or marked for it is persisted, and its
@@ -166,7 +168,7 @@ impl StorageController {
     /// Dropping the future leaves the world open or closed.
     pub async fn close_world(&self, id: &WorldId) -> Result<()> {
         for _ in 0..CLOSING_TRIES {
-            let Some(world) = self.open_worlds().remove(id) else {
+            let Some(world) = self.worlds.find(id) else {
                 return Ok(());
             };
             if world.stopped().is_none() {
@@ -203,7 +205,7 @@ impl StorageController {
     /// answer.
     pub async fn save_all(&self) -> Result<Saved> {
         self.inbox.check_open()?;
-        let worlds = self.open_worlds();
+        let worlds = self.worlds.all();
         let worlds = worlds.values().filter(|world| world.stopped().is_none());
         let saving: Vec<_> = worlds.map(World::begin_save).collect();
         let mut saved = Ok(Saved::default());
@@ -238,26 +240,13 @@ impl StorageController {
 
     fn opening(&self, id: WorldId) -> Opening {
         Opening {
-            place: self.place(&id),
+            worlds: Arc::clone(&self.worlds),
+            place: self.worlds.place(&id),
             id,
             store: Arc::clone(&self.store),
             inbox: Arc::clone(&self.inbox),
             lane: self.lanes.fetch_add(1, Ordering::Relaxed),
         }
-    }
-
-    /// The place of a world: the one there is, or another after one that was stopped.
-    fn place(&self, id: &WorldId) -> Arc<Place> {
-        let mut worlds = self.lock_worlds();
-        let place = worlds.entry(id.clone()).or_default();
-        let world = place.world.get();
-        if let Some(before) = world.filter(|world| world.stopped().is_some()).cloned() {
-            *place = Arc::new(Place {
-                world: OnceCell::new(),
-                before: Some(before),
-            });
-        }
-        Arc::clone(place)
     }
 
     /// Hands over one record of any open world without asking what becomes of it.
@@ -266,13 +255,7 @@ impl StorageController {
     /// `Invalid` if its world is not open, and those of [`World::record`]. The record is handed
     /// back.
     pub fn record(&self, record: WorldRecord) -> Result<(), Refused> {
-        let world = {
-            let worlds = self.lock_worlds();
-            worlds
-                .get(&record.world)
-                .and_then(|place| place.world.get().cloned())
-        };
-        let Some(world) = world else {
+        let Some(world) = self.worlds.find(&record.world) else {
             let id = &record.world;
             let error = Error::invalid(format!("record in world {id:?}: it is not open"));
             return Err(Refused::new(error, vec![record]));
@@ -291,7 +274,7 @@ impl StorageController {
     /// The flush is under way when this is first polled; dropping the future gives up the answer.
     pub async fn flush(&self) -> Result<()> {
         self.inbox.check_open()?;
-        let worlds = self.open_worlds();
+        let worlds = self.worlds.all();
         let marks = worlds
             .values()
             .map(|world| world.hand_over(Vec::new(), Urgency::Now));
@@ -412,19 +395,6 @@ impl StorageController {
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         run_on(&self.runtime, work).await
-    }
-
-    fn open_worlds(&self) -> BTreeMap<WorldId, World> {
-        let worlds = self.lock_worlds();
-        let open = worlds.iter().filter_map(|(id, place)| {
-            let world = place.world.get().cloned()?;
-            Some((id.clone(), world))
-        });
-        open.collect()
-    }
-
-    fn lock_worlds(&self) -> MutexGuard<'_, HashMap<WorldId, Arc<Place>>> {
-        self.worlds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

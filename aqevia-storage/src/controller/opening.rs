@@ -2,23 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
-
 use super::inbox::{Inbox, Message};
 use super::lane::{Lane, LaneId};
 use super::shared::WorldShared;
 use super::world::World;
+use super::worlds::{Place, Worlds};
 use crate::{
     Claim, ControllerConfig, Epoch, Error, ErrorKind, Result, Sequence, StorageBackend, WorldId,
 };
-
-/// Where a world is, or will be once it is claimed.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    pub(super) world: OnceCell<World>,
-    /// The same world until it was stopped.
-    pub(super) before: Option<World>,
-}
 
 /// How a world came to be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +23,7 @@ pub(crate) enum Opened {
 /// The opening of a world. Of several at once, one claims.
 pub(super) struct Opening {
     pub(super) id: WorldId,
+    pub(super) worlds: Arc<Worlds>,
     pub(super) place: Arc<Place>,
     pub(super) store: Arc<dyn StorageBackend>,
     pub(super) inbox: Arc<Inbox>,
@@ -52,6 +44,9 @@ impl Opening {
             self.claim()
         };
         let world = self.place.world.get_or_try_init(claim).await;
+        if world.is_err() {
+            self.worlds.forget_empty(&self.id, &self.place);
+        }
         let doing = |error: Error| error.context(format_args!("open world {:?}", self.id));
         Ok((world.cloned().map_err(doing)?, opened))
     }

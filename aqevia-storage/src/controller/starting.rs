@@ -1,7 +1,7 @@
 //! Starting a controller: its thread, its runtime, the store.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
@@ -85,7 +85,7 @@ impl StorageController {
             report: parts.report,
             runtime,
             outcome: parts.outcome,
-            worlds: Mutex::default(),
+            worlds: Arc::default(),
             lanes: AtomicU64::new(0),
             thread,
         }

@@ -12,7 +12,7 @@ mod found;
 mod scripted;
 
 use std::collections::VecDeque;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqevia::{Captured, Collection, Cut, Entity, Key, Payload, StateSource, WorldId};
+use aqevia::{Captured, Collection, Cut, Key, Payload, StateSource, WorldId};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -166,26 +166,24 @@ impl State {
 
 impl StateSource for Galaxy {
     fn capture(&self, _world: &WorldId, cut: Cut<'_>) -> Vec<Captured> {
-        // Under the lock: what is dirty, and a copy of it. Everything else comes later.
-        let copied: Vec<(Entity, Option<Ship>)> = {
+        // Under the lock: what is dirty, and a copy of all ships, which most of them are. To look
+        // for each of them, and to encode it, is for later.
+        let (entities, ships) = {
             let mut state = self.lock();
             let begin = Instant::now();
-            let entities = cut.take().into_iter();
-            let copied = entities.map(|entity| {
-                let number = self.number(&entity.key);
-                let ship = number.and_then(|number| state.ship(number).copied());
-                (entity, ship)
-            });
-            let copied = copied.collect();
+            let copied = (cut.take(), state.ships.clone());
             state.held.push(begin.elapsed());
             copied
         };
-        let captured = copied.into_iter().map(|(entity, ship)| match ship {
-            Some(ship) => {
-                let tick = i64::try_from(ship.changed).unwrap_or(i64::MAX);
-                Captured::put(entity, tick, move || ship.encode())
+        let captured = entities.into_iter().map(|entity| {
+            let number = self.number(&entity.key);
+            match number.and_then(|number| ships.get(number).copied()) {
+                Some(ship) => {
+                    let tick = i64::try_from(ship.changed).unwrap_or(i64::MAX);
+                    Captured::put(entity, tick, move || ship.encode())
+                }
+                None => Captured::delete(entity, 0),
             }
-            None => Captured::delete(entity, 0),
         });
         captured.collect()
     }

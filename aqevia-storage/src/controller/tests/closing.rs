@@ -6,6 +6,7 @@ use std::task::Poll;
 use super::group::{Group, Kind};
 use super::shared::WorldShared;
 use super::*;
+use crate::layer::{Fault, FaultHandle, FaultPlan};
 
 /// Polls a future so many times, with a turn for all others after each but the last.
 async fn poll_times<F: Future + Unpin>(mut future: F, times: usize) -> Option<F::Output> {
@@ -129,4 +130,50 @@ async fn what_the_loop_is_told_is_heard_though_nothing_is_flushed() {
     };
     let heard = tokio::time::timeout(Duration::from_secs(10), heard).await;
     assert!(heard.is_ok(), "it was not heard within ten seconds");
+}
+
+/// A controller over a store that can be taken away.
+async fn start_with_switch() -> (StorageController, FaultHandle) {
+    let store = Fault::new(Memory::new(), FaultPlan::new(0)).unwrap();
+    let switch = store.handle();
+    let start = StorageController::start_here(Arc::new(store), ControllerConfig::default());
+    (start.await.unwrap(), switch)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_world_that_cannot_be_opened_leaves_nothing_behind() {
+    let (controller, switch) = start_with_switch().await;
+    switch.begin_outage();
+    let open = || controller.open_world(arda());
+    let (one, other) = tokio::join!(open(), open());
+    for failed in [one, other] {
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(controller.worlds.places(), 0);
+    switch.end_outage();
+    controller.open_world(arda()).await.unwrap();
+    assert_eq!(controller.worlds.places(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_world_that_could_not_be_opened_again_is_still_told_of() {
+    let (controller, switch) = start_with_switch().await;
+    let world = controller.open_world(arda()).await.unwrap();
+    let theirs =
+        StorageController::start_here(Arc::clone(&controller.store), ControllerConfig::default());
+    let theirs = theirs.await.unwrap();
+    theirs.open_world(arda()).await.unwrap();
+    world.commit(vec![event()]).await.unwrap_err();
+    switch.begin_outage();
+    controller.open_world(arda()).await.unwrap_err();
+    let kind = |error: Error| error.kind();
+    let fenced = Err(ErrorKind::Fenced);
+    assert_eq!(controller.flush().await.map_err(kind), fenced);
+    let refused = controller.record(event()).map_err(|refused| refused.error);
+    assert_eq!(refused.map_err(kind), fenced);
+
+    switch.end_outage();
+    let again = controller.open_world(arda()).await.unwrap();
+    assert_eq!(again.take_unpersisted().pending, [event()]);
+    controller.flush().await.unwrap();
 }
