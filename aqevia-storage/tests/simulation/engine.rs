@@ -8,7 +8,7 @@ use aqevia_storage::{
 };
 use tokio::task::JoinHandle;
 
-use crate::history::{Event, History, Memoir, is_refused, key, name, number, ships};
+use crate::history::{Event, History, Memoir, REFUSED, is_refused, key, name, number, ships};
 use crate::plan::{Draft, Meanwhile, SourceFault};
 use crate::store::OnPurpose;
 use crate::subject::{Answer, Subject};
@@ -131,13 +131,14 @@ impl Engine {
     }
 
     /// Changes an entity in memory, and marks it.
-    pub(crate) fn change(&self, world: usize, at: u8) {
+    pub(crate) fn change(&self, world: usize, at: u8, refused: bool) {
         let mut memoir = self.history.lock();
         let Some(lane) = memoir.lanes.get(world).copied().flatten() else {
             return;
         };
         let id = memoir.next_id();
-        let payload = Payload::Json(format!("\"{id}\""));
+        let mark = if refused { REFUSED } else { "" };
+        let payload = Payload::Json(format!("\"{mark}{id}\""));
         let record = WorldRecord::put(&name(world), &ships(), key(at), payload, id);
         let entity = Entity {
             collection: ships(),
@@ -167,7 +168,7 @@ impl Engine {
         };
         drop(memoir);
         match next {
-            Some((Meanwhile::Change { key }, _)) => self.change(world, key),
+            Some((Meanwhile::Change { key }, _)) => self.change(world, key, false),
             Some((Meanwhile::Save, _)) => self.save(),
             Some((Meanwhile::Record(draft), _)) => self.give(world, &[draft], How::Record),
             None => {}

@@ -293,7 +293,7 @@ impl Memoir {
 }
 
 /// What the payload of a record begins with that the store refuses.
-const REFUSED: &str = "refused ";
+pub(crate) const REFUSED: &str = "refused ";
 
 /// Whether the store refuses a record.
 pub(crate) fn is_refused(record: &WorldRecord) -> bool {

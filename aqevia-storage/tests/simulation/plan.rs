@@ -71,6 +71,8 @@ pub(crate) enum Step {
     Change {
         world: u8,
         key: u8,
+        /// The store refuses the new state.
+        refused: bool,
     },
     Save,
     Flush,
@@ -258,7 +260,8 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (world(), draft()).prop_map(|(world, draft)| Step::Record { world, draft }),
         6 => group().prop_map(|(world, drafts)| Step::Submit { world, drafts }),
         3 => group().prop_map(|(world, drafts)| Step::Commit { world, drafts }),
-        6 => (world(), 0..KEYS).prop_map(|(world, key)| Step::Change { world, key }),
+        6 => (world(), 0..KEYS, prop::bool::weighted(0.08))
+            .prop_map(|(world, key, refused)| Step::Change { world, key, refused }),
         1 => Just(Step::Save),
         1 => Just(Step::Flush),
         1 => world().prop_map(|world| Step::Read { world }),

@@ -119,7 +119,11 @@ impl<'a> Run<'a> {
             }
             Step::Submit { world: at, drafts } => engine.give(world(at), drafts, How::Submit),
             Step::Commit { world: at, drafts } => engine.give(world(at), drafts, How::Commit),
-            Step::Change { world: at, key } => engine.change(world(at), *key),
+            Step::Change {
+                world: at,
+                key,
+                refused,
+            } => engine.change(world(at), *key, *refused),
             Step::Save => engine.save(),
             Step::Flush => engine.flush(),
             Step::Read { world: at } => engine.subject.read(world(at)).await,

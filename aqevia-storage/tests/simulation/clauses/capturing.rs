@@ -6,7 +6,7 @@ use aqevia_storage::{Collection, Key, WorldRecord};
 
 use super::ensure;
 use crate::facts::{At, Facts, Fate, Group};
-use crate::history::{Event, Id};
+use crate::history::{Event, Id, is_refused};
 use crate::plan::Step;
 
 /// C9: a capture and what was accepted before its cut are one part, and what the store holds in
@@ -58,13 +58,20 @@ fn spoilt_keys(facts: &Facts<'_>, world: usize) -> BTreeSet<(Collection, Key)> {
         .groups
         .iter()
         .filter(|group| group.world == world && group.is_refused());
-    let records = refused.flat_map(|group| group.records);
+    // Of what was captured, only what is refused itself.
+    let records = refused.flat_map(|group| {
+        let records = group.records.iter();
+        records.filter(|record| !group.captured || is_refused(record))
+    });
     let keys =
         records.filter_map(|record| Some((record.collection.clone(), record.key()?.clone())));
     keys.collect()
 }
 
 fn capture_is_whole(facts: &Facts<'_>, group: &Group<'_>) -> Result<(), String> {
+    if group.is_refused() {
+        return Ok(());
+    }
     let executed = |id: Id| Some(facts.records.get(&id)?.executed.first()?.0);
     let parts: Option<BTreeSet<At>> = group
         .records
@@ -115,7 +122,7 @@ fn capture_is_whole(facts: &Facts<'_>, group: &Group<'_>) -> Result<(), String> 
 /// Whether a refused group was done with before a moment.
 fn was_refused_before(facts: &Facts<'_>, group: &Group<'_>, at: At) -> bool {
     let answer = group.ticket.and_then(|ticket| facts.settled.get(&ticket));
-    let mut records = group.records.iter();
+    let mut records = group.records.iter().filter(|record| is_refused(record));
     let letters = records.all(|record| {
         let fact = facts.records.get(&record.timestamp);
         fact.is_some_and(|fact| fact.letters.iter().any(|letter| *letter < at))
@@ -151,8 +158,13 @@ fn saved_is_stored(facts: &Facts<'_>) -> Result<(), String> {
             let mut records = captured.flat_map(|group| group.records);
             let stored = records.any(|record| {
                 let fate = facts.fate(record.timestamp);
-                record.key() == Some(&entity.key)
-                    && matches!(fate, Fate::Executed(stored, _) if stored < *end)
+                let stored = match fate {
+                    Fate::Executed(stored, _) => stored < *end,
+                    // Whoever saved then was told.
+                    Fate::Letter(_) => true,
+                    _ => false,
+                };
+                record.key() == Some(&entity.key) && stored
             });
             ensure!(
                 stored,

@@ -213,7 +213,8 @@ pub(crate) fn dropping_persists_or_logs(facts: &Facts<'_>) -> Result<(), String>
             continue;
         };
         let fate = facts.own_fate(fact);
-        let unknown = matches!(fate, Fate::Executed(..)) && !was_answered(facts, *id);
+        let written = matches!(fate, Fate::Executed(..) | Fate::Letter(_));
+        let unknown = written && !was_answered(facts, *id);
         if fate != Fate::Lost && fate != Fate::HandedBack && !unknown {
             continue;
         }
