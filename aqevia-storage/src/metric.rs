@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `aqevia_controller_…` | [`StorageController`](crate::StorageController), of itself |
 //! | `aqevia_backend_…` | [`layer::Metrics`](crate::layer::Metrics), around a store |
+//! | `aqevia_cache_…` | [`WorldCache`](crate::WorldCache), of itself |
 //!
 //! Labels: `kind` is [`ErrorKind::name`](crate::ErrorKind::name), and `call` the method's name. A
 //! world is never a label, since there may be any number of them.
@@ -106,6 +107,22 @@ metrics! {
         "How long a call of `log`, `state`, `snapshot`, `worlds` or `usage` took to be answered.";
     BACKEND_CALLS_FAILED = "aqevia_backend_calls_failed_total", Counter, Count, "call, kind",
         "Calls other than `persist_batch` that were answered with an error.";
+    CACHE_WORLDS = "aqevia_cache_worlds", Gauge, Count, "none",
+        "Worlds in memory, used or not.";
+    CACHE_BYTES = "aqevia_cache_bytes", Gauge, Bytes, "none",
+        "Their bytes, as the loader estimated them last.";
+    CACHE_HITS = "aqevia_cache_hits_total", Counter, Count, "none",
+        "Calls of `get` that found their world in memory.";
+    CACHE_MISSES = "aqevia_cache_misses_total", Counter, Count, "none",
+        "Calls of `get` that waited for a load.";
+    CACHE_LOADS = "aqevia_cache_loads_total", Counter, Count, "none",
+        "Worlds that were loaded.";
+    CACHE_LOAD_FAILURES = "aqevia_cache_load_failures_total", Counter, Count, "none",
+        "Loads that failed.";
+    CACHE_LOAD_SECONDS = "aqevia_cache_load_seconds", Histogram, Seconds, "none",
+        "How long a load took, from the first that asked for the world.";
+    CACHE_EVICTIONS = "aqevia_cache_evictions_total", Counter, Count, "none",
+        "Worlds that were evicted.";
 }
 
 /// Tells the installed recorder of the crate `metrics` the unit and the meaning of each metric.

@@ -55,6 +55,8 @@ impl<W: Send + Sync + 'static> Shared<W> {
         loop {
             let victims = self.lock().victims(&self.config, &tried, SAVES_AT_ONCE);
             if victims.is_empty() {
+                #[cfg(feature = "metrics")]
+                self.record_metrics();
                 return evicted;
             }
             // Each is tried once, so that this comes to an end.

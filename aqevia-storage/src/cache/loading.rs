@@ -113,9 +113,15 @@ impl<W: Send + Sync + 'static> Shared<W> {
 
 impl<W: Send + Sync + 'static> Load<W> {
     async fn run(mut self) {
+        #[cfg(feature = "metrics")]
+        let begin = Instant::now();
         let loaded = self.shared.load(&self.id).await;
+        #[cfg(feature = "metrics")]
+        super::figures::loaded(begin.elapsed());
         self.end(loaded);
         let shared = Arc::clone(&self.shared);
+        #[cfg(feature = "metrics")]
+        shared.record_metrics();
         let is_over = shared.lock().is_over(&shared.config);
         if is_over {
             shared.evict_soon().await;

@@ -2,6 +2,8 @@
 
 mod config;
 mod evicting;
+#[cfg(feature = "metrics")]
+mod figures;
 mod loading;
 mod shelf;
 mod slot;
@@ -161,6 +163,8 @@ struct Shared<W> {
     passes: tokio::sync::Mutex<()>,
     /// Whether a pass waits to run after the one that does.
     queued: AtomicBool,
+    #[cfg(feature = "metrics")]
+    figures: Mutex<figures::Figures>,
 }
 
 impl<W: Send + Sync + 'static> WorldCache<W> {
@@ -179,6 +183,8 @@ impl<W: Send + Sync + 'static> WorldCache<W> {
                 shelf: Mutex::default(),
                 passes: tokio::sync::Mutex::default(),
                 queued: AtomicBool::new(false),
+                #[cfg(feature = "metrics")]
+                figures: Mutex::default(),
             }),
         }
     }
@@ -272,12 +278,31 @@ impl<W: Send + Sync + 'static> WorldCache<W> {
     pub fn stats(&self) -> CacheStats {
         self.shared.lock().stats()
     }
+
+    /// Gives the recorder of the crate `metrics` the figures of this moment: those of
+    /// [`metric`](crate::metric) that begin with `aqevia_cache_`.
+    ///
+    /// The cache does so itself after each load and each pass of eviction. Whoever reads the figures
+    /// calls this before, since a hit alone tells nothing. Of several caches in a program the
+    /// counters are sums, and the gauges those of the one that told last.
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        self.shared.record_metrics();
+    }
 }
 
 impl<W> Shared<W> {
     /// Locked for as long as it takes to look; no code of the engine's runs meanwhile.
     fn lock(&self) -> MutexGuard<'_, Shelf<W>> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "metrics")]
+    fn record_metrics(&self) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        // Order matters: who tells later tells what came later.
+        let stats = self.lock().stats();
+        figures.tell(stats);
     }
 
     fn controller(&self) -> Result<Arc<StorageController>> {

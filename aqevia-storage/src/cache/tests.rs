@@ -3,6 +3,8 @@
 //! Time is paused: it moves on only when every task waits for it.
 
 mod evicting;
+#[cfg(feature = "metrics")]
+mod figures;
 mod loading;
 mod stopped;
 mod stress;

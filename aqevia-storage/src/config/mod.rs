@@ -4,7 +4,9 @@ mod variables;
 
 use std::time::Duration;
 
-use crate::{Clock, Error, Owner, Parameters, Part, Result, Schema, SchemaPolicy, StoreUrl};
+use crate::{
+    CacheConfig, Clock, Error, Owner, Parameters, Part, Result, Schema, SchemaPolicy, StoreUrl,
+};
 use variables::Variables;
 
 pub use variables::unknown_variables;
@@ -21,6 +23,8 @@ pub struct StorageConfig {
     pub pool: PoolConfig,
     /// How the controller persists.
     pub controller: ControllerConfig,
+    /// How much of its worlds is kept in memory that nobody uses.
+    pub cache: CacheConfig,
 }
 
 impl StorageConfig {
@@ -34,6 +38,7 @@ impl StorageConfig {
             url,
             pool: PoolConfig::default(),
             controller: ControllerConfig::default(),
+            cache: CacheConfig::default(),
         }
     }
 
@@ -70,8 +75,8 @@ impl StorageConfig {
         Ok(config)
     }
 
-    /// The settings of a URL alone, without the environment: those of the controller are parameters
-    /// named as their variables are, in lower case, as in
+    /// The settings of a URL alone, without the environment: those of the controller and the cache
+    /// are parameters named as their variables are, in lower case, as in
     /// `sqlite:storage.sqlite?persist_flush_interval_ms=500`.
     ///
     /// # Errors
@@ -85,6 +90,7 @@ impl StorageConfig {
 
     fn read(&mut self, vars: &Variables) -> Result<()> {
         vars.read_controller(&mut self.controller)?;
+        vars.read_cache(&mut self.cache)?;
         if !vars.enabled()? {
             self.url = StoreUrl::from_path("null", "");
         }

@@ -40,6 +40,12 @@ fn each_variable_moves_its_setting() {
         ("PERSIST_MAX_EXPOSURE_MS", "17"),
         ("PERSIST_COALESCING", "false"),
         ("PERSIST_START_DEGRADED", "true"),
+        ("PERSIST_MAX_BATCH_RECORDS", "18"),
+        ("PERSIST_MAX_BATCH_BYTES", "19"),
+        ("PERSIST_OWNER", "the engine"),
+        ("PERSIST_CACHE_MAX_BYTES", "20"),
+        ("PERSIST_CACHE_MAX_WORLDS", "21"),
+        ("PERSIST_CACHE_MAX_IDLE_MS", "22"),
     ])
     .unwrap();
     let ms = Duration::from_millis;
@@ -62,6 +68,16 @@ fn each_variable_moves_its_setting() {
     assert_eq!((to.retry_longest, to.retry_budget), (ms(15), Some(ms(16))));
     assert_eq!((to.exposure_max, to.coalescing), (Some(ms(17)), false));
     assert!(to.start_degraded);
+    assert_eq!((to.batch_records_max, to.batch_bytes_max), (18, 19));
+    assert_eq!(to.owner.as_str(), "the engine");
+    assert_eq!(
+        config.cache,
+        CacheConfig {
+            bytes_max: 20,
+            worlds_max: Some(21),
+            idle_max: Some(ms(22)),
+        }
+    );
 }
 
 #[test]

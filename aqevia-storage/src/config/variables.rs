@@ -7,10 +7,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{ControllerConfig, PoolConfig, set};
 use crate::url::{COUNT_ALLOWED, MS_ALLOWED, read_count, read_ms};
-use crate::{Error, ErrorKind, Result, SchemaPolicy, StoreUrl};
+use crate::{CacheConfig, Error, ErrorKind, Result, SchemaPolicy, StoreUrl};
 
 /// Every variable that is read.
-const VARIABLES: [&str; 28] = [
+const VARIABLES: [&str; 34] = [
     "AQEVIA_ACQUIRE_TIMEOUT_MS",
     "AQEVIA_BUSY_TIMEOUT_MS",
     "AQEVIA_CONNECTION_LIFETIME_MS",
@@ -28,12 +28,18 @@ const VARIABLES: [&str; 28] = [
     "PERSIST_AUTO_SAVE_INTERVAL_MS",
     "PERSIST_BATCH_CAPACITY",
     "PERSIST_BATCH_CAPACITY_BYTES",
+    "PERSIST_CACHE_MAX_BYTES",
+    "PERSIST_CACHE_MAX_IDLE_MS",
+    "PERSIST_CACHE_MAX_WORLDS",
     "PERSIST_COALESCING",
     "PERSIST_ENABLED",
     "PERSIST_FLUSH_INTERVAL_MS",
+    "PERSIST_MAX_BATCH_BYTES",
+    "PERSIST_MAX_BATCH_RECORDS",
     "PERSIST_MAX_EXPOSURE_MS",
     "PERSIST_MAX_PENDING_BYTES",
     "PERSIST_MAX_PENDING_RECORDS",
+    "PERSIST_OWNER",
     "PERSIST_RETRY_BUDGET_MS",
     "PERSIST_RETRY_FIRST_MS",
     "PERSIST_RETRY_LONGEST_MS",
@@ -97,6 +103,7 @@ pub(super) struct Variables {
 const SETTINGS: &str = "persist_";
 
 const FLAG_ALLOWED: &str = "true or false";
+const OWNER_ALLOWED: &str = "a name of 1 to 128 bytes without control characters";
 
 impl Variables {
     pub(super) fn new(vars: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -247,6 +254,10 @@ impl Variables {
             },
         )?;
         set(&mut to.schema_policy, policy);
+        let owner = self.read("PERSIST_OWNER", OWNER_ALLOWED, |text| text.parse().ok())?;
+        set(&mut to.owner, owner);
+        self.set_count(&mut to.batch_records_max, "PERSIST_MAX_BATCH_RECORDS")?;
+        self.set_count(&mut to.batch_bytes_max, "PERSIST_MAX_BATCH_BYTES")?;
         self.set_ms(&mut to.flush_interval, "PERSIST_FLUSH_INTERVAL_MS")?;
         self.set_count(&mut to.batch_capacity, "PERSIST_BATCH_CAPACITY")?;
         self.set_count(&mut to.batch_capacity_bytes, "PERSIST_BATCH_CAPACITY_BYTES")?;
@@ -267,5 +278,14 @@ impl Variables {
         self.set_ms(&mut to.retry_longest, "PERSIST_RETRY_LONGEST_MS")?;
         self.set_flag(&mut to.coalescing, "PERSIST_COALESCING")?;
         self.set_flag(&mut to.start_degraded, "PERSIST_START_DEGRADED")
+    }
+
+    pub(super) fn read_cache(&self, to: &mut CacheConfig) -> Result<()> {
+        self.set_count(&mut to.bytes_max, "PERSIST_CACHE_MAX_BYTES")?;
+        let worlds = self.read("PERSIST_CACHE_MAX_WORLDS", COUNT_ALLOWED, read_count)?;
+        set(&mut to.worlds_max, worlds.map(Some));
+        let idle = self.read("PERSIST_CACHE_MAX_IDLE_MS", MS_ALLOWED, read_ms)?;
+        set(&mut to.idle_max, idle.map(Some));
+        Ok(())
     }
 }

@@ -5,9 +5,11 @@ use std::io::{Write, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aqevia::{Captured, Collection, ControllerConfig, Cut, Key, Limit, Payload, Reads};
-use aqevia::{StateRange, StateSource, StorageController, WorldId, WorldRecord, block_on};
+use aqevia::{Captured, Collection, Cut, Key, Limit, Payload, Reads, StateRange, StateSource};
+use aqevia::{StorageConfig, StorageController, WorldId, WorldRecord, block_on};
 use examples::log::to_stderr;
+
+const STORE: &str = "sqlite:game_loop.sqlite?persist_auto_save_interval_ms=250";
 
 /// How many points each ship has: the game's state, behind the game's lock.
 #[derive(Default)]
@@ -31,10 +33,10 @@ impl StateSource for Game {
 fn main() -> anyhow::Result<()> {
     to_stderr();
     let url = std::env::args().nth(1);
-    let store = aqevia::open(url.as_deref().unwrap_or("sqlite:game_loop.sqlite"))?;
-    let mut config = ControllerConfig::default();
-    config.auto_save_interval = Duration::from_millis(250);
-    let controller = StorageController::start_blocking(store, config)?;
+    // Settings of the controller may stand in the URL: `…?persist_auto_save_interval_ms=100`
+    let config = StorageConfig::from_url(url.as_deref().unwrap_or(STORE))?;
+    let store = aqevia::open_with(&config)?;
+    let controller = StorageController::start_blocking(store, config.controller)?;
     let world = controller.open_world_blocking(WorldId::new("arda")?)?;
     let fleet = Collection::new("ships")?;
 
@@ -64,16 +66,10 @@ fn main() -> anyhow::Result<()> {
 
     let saved = controller.save_all_blocking()?;
     let sequence = world.commit_blocking(Vec::new())?.first;
-    let sum: u32 = game
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .values()
-        .sum();
-    writeln!(
-        stdout(),
-        "{sum} points; {} ships saved last, all before {sequence}",
-        saved.entities
-    )?;
+    let ships = game.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let sum: u32 = ships.values().sum();
+    let last = saved.entities;
+    let said = format!("{sum} points; {last} ships saved last, all before {sequence}");
+    writeln!(stdout(), "{said}")?;
     Ok(controller.shutdown_blocking()?)
 }

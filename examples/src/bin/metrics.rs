@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqevia::layer::{Metrics, Trace};
-use aqevia::{ControllerConfig, Payload, StorageController, World, WorldId, WorldRecord, metric};
+use aqevia::{Payload, StorageConfig, StorageController, World, WorldId, WorldRecord, metric};
 use examples::log::to_stderr;
 use examples::prometheus::Prometheus;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -23,9 +23,10 @@ async fn main() -> anyhow::Result<()> {
     prometheus.install()?;
     metric::describe();
 
-    let store = aqevia::open(url.as_deref().unwrap_or("sqlite:metrics.sqlite"))?;
+    let config = StorageConfig::from_url(url.as_deref().unwrap_or("sqlite:metrics.sqlite"))?;
+    let store = aqevia::open_with(&config)?;
     let store = Arc::new(Metrics::new(Trace::new(store)));
-    let controller = StorageController::start(store, ControllerConfig::default()).await?;
+    let controller = StorageController::start(store, config.controller).await?;
     let world = controller.open_world(WorldId::new("arda")?).await?;
     let engine = tokio::spawn(play(world));
     let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9184")).await?;

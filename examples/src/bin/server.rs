@@ -4,8 +4,8 @@
 use std::io::{Write, stdout};
 
 use anyhow::Context;
-use aqevia::{Collection, ControllerConfig, Key, Payload, StorageController, World};
-use aqevia::{WorldId, WorldRecord};
+use aqevia::{Collection, Key, Payload, StorageConfig, StorageController};
+use aqevia::{World, WorldId, WorldRecord};
 use examples::log::to_stderr;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,8 +17,9 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next();
     let address = arguments.next();
-    let store = aqevia::open(url.as_deref().unwrap_or("sqlite:server.sqlite"))?;
-    let controller = StorageController::start(store, ControllerConfig::default()).await?;
+    let config = StorageConfig::from_url(url.as_deref().unwrap_or("sqlite:server.sqlite"))?;
+    let store = aqevia::open_with(&config)?;
+    let controller = StorageController::start(store, config.controller).await?;
     let world = controller.open_world(WorldId::new("arda")?).await?;
     let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:7007")).await?;
     writeln!(stdout(), "listening on {}", listener.local_addr()?)?;
