@@ -234,7 +234,7 @@ impl FlushLoop {
     }
 
     /// When the oldest group was accepted that waits or is in flight.
-    fn oldest(&self) -> Option<Instant> {
+    pub(super) fn oldest(&self) -> Option<Instant> {
         self.lanes.values().filter_map(Lane::oldest).min()
     }
 

@@ -98,6 +98,8 @@ impl FlushLoop {
                     let entities = saving::take(lane, capture, &self.inbox);
                     self.report.captured(entities);
                 }
+                // Order matters: what was captured is known to wait before it ends to be captured.
+                self.inbox.keep_oldest(self.oldest());
                 if self.capturing == 0 {
                     self.inbox.end_captures();
                 }

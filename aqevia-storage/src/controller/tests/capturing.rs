@@ -421,3 +421,21 @@ async fn an_entity_that_is_refused_fails_alone_wherever_it_is_in_its_capture() {
         play.controller.shutdown().await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_captured_is_exposed_since_it_was_marked_until_it_is_stored() {
+    let slow = [0; 2].map(|_| Act::Delay(Duration::from_secs(10)));
+    let play = Play::with(Behaviour::Good, slow, ControllerConfig::default()).await;
+    let begin = Instant::now();
+    play.set("a", 1);
+    for second in 1..46 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(play.controller.exposure().oldest, Some(begin.elapsed()));
+        if second == 25 {
+            // It is under way when the state is captured.
+            play.world.record(event()).unwrap();
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(play.controller.exposure(), Exposure::default());
+}
