@@ -266,6 +266,11 @@ impl ControllerConfig {
             micros(self.retry_longest),
             most,
         )?;
+        if self.retry_longest < self.retry_first {
+            return Err(Error::invalid(
+                "setting retry_longest is less than retry_first: the first wait is the shortest",
+            ));
+        }
         if self
             .exposure_max
             .is_some_and(|max| max <= self.flush_interval)

@@ -28,6 +28,13 @@ pub struct Entity {
 /// worlds may be asked for at the same time, one world is not. A source that panics, or does not
 /// give what it is asked for, loses nothing: those entities are dirty again.
 ///
+/// At most four worlds are asked at the same time. From [`Cut::take`] until the last state is
+/// encoded, what is accepted for that world waits, for at most five seconds: what a source gives
+/// later is not used if something waited. So a source copies under the engine's lock and leaves all
+/// that takes long to encoding. It does not wait for the controller, as `flush`, `save` and `commit`
+/// do: those wait for it. One that holds the controller in an `Arc` keeps it from being dropped, and
+/// so from persisting what is left (clause C8); a `Weak` does not.
+///
 /// ```
 /// # use std::collections::HashMap;
 /// # use std::sync::{Arc, Mutex};
@@ -67,11 +74,16 @@ impl fmt::Debug for dyn StateSource {
 pub struct Cut<'a> {
     world: &'a Arc<WorldShared>,
     inbox: &'a Inbox,
-    given: &'a mut Given,
+    given: &'a mut Option<Given>,
 }
 
 /// What a capture was given, once it has cut.
-type Given = Option<(Arc<Names>, Option<Instant>)>;
+#[derive(Debug, Default)]
+struct Given {
+    names: Arc<Names>,
+    since: Option<Instant>,
+    rest: usize,
+}
 
 impl Cut<'_> {
     /// Takes what is dirty. Whatever is marked from now on is dirty again, and whatever is accepted
@@ -83,11 +95,15 @@ impl Cut<'_> {
         // The engine holds its lock: whatever can be done later is.
         let taken = self.world.lock_dirty().take(most);
         self.inbox.cut(self.world);
-        if taken.rest > 0 {
+        if let Some(since) = taken.since.filter(|_| taken.rest > 0) {
             // They were counted when they were marked: only the loop has to hear of them.
-            self.inbox.note_dirty(self.world, 0, true);
+            self.inbox.note_dirty(self.world, since);
         }
-        *self.given = Some((taken.names, taken.since));
+        *self.given = Some(Given {
+            names: taken.names,
+            since: taken.since,
+            rest: taken.rest,
+        });
         taken.entities
     }
 }
@@ -163,6 +179,9 @@ pub(super) struct Capture {
     pub(super) records: Vec<WorldRecord>,
     /// Since when the first of these entities has been dirty.
     pub(super) since: Instant,
+    /// How many entities were asked for, and how many were dirty beside.
+    pub(super) asked: usize,
+    pub(super) rest: usize,
     /// Entities that stay dirty, and why.
     pub(super) failed: Vec<Entity>,
     pub(super) failure: Option<Error>,
@@ -178,11 +197,13 @@ pub(super) fn capture(source: &dyn StateSource, world: Arc<WorldShared>, inbox: 
     };
     let captured = catch_unwind(AssertUnwindSafe(|| source.capture(world.id(), cut)));
     let has_cut = given.is_some();
-    let (names, since) = given.unwrap_or_default();
+    let Given { names, since, rest } = given.unwrap_or_default();
     let mut asked: HashSet<Entity> = names.entities().into_iter().collect();
     let mut capture = Capture {
         records: Vec::new(),
         since: since.unwrap_or_else(Instant::now),
+        asked: asked.len(),
+        rest,
         failed: Vec::new(),
         failure: None,
         world,
@@ -193,14 +214,18 @@ pub(super) fn capture(source: &dyn StateSource, world: Arc<WorldShared>, inbox: 
                 capture.add(captured, &mut asked);
             }
             if !asked.is_empty() || !has_cut {
-                capture.fail("the state source did not give all that it was asked for");
+                capture.fail(
+                    ErrorKind::Invalid,
+                    "the state source did not give all that it was asked for",
+                );
             }
         }
-        Err(_) => capture.fail("the state source panicked"),
+        Err(_) => capture.fail(ErrorKind::Invalid, "the state source panicked"),
     }
-    if !has_cut && capture.world.lock_dirty().count() > 0 {
+    let since = capture.world.lock_dirty().since();
+    if let Some(since) = since.filter(|_| !has_cut) {
         // They were counted when they were marked: only the loop has to hear of them again.
-        inbox.note_dirty(&capture.world, 0, true);
+        inbox.note_dirty(&capture.world, since);
     }
     capture.failed.extend(asked);
     capture
@@ -211,15 +236,17 @@ impl Capture {
         let entity = captured.entity.clone();
         if !asked.remove(&entity) {
             let Entity { collection, key } = entity;
-            return self.fail(&format!(
+            let matter = format!(
                 "the state source gave key {key:?} of {collection:?}, which nobody asked for"
-            ));
+            );
+            return self.fail(ErrorKind::Invalid, &matter);
         }
         match captured.encode(self.world.id()) {
             Ok(record) => self.records.push(record),
             Err(error) => {
                 let Entity { collection, key } = &entity;
-                self.fail(&format!("encode key {key:?} of {collection:?}: {error}"));
+                let matter = format!("encode key {key:?} of {collection:?}: {error}");
+                self.fail(ErrorKind::Invalid, &matter);
                 self.failed.push(entity);
             }
         }
@@ -231,21 +258,23 @@ impl Capture {
         let mut capture = Self {
             records: Vec::new(),
             since: Instant::now(),
+            asked: failed.len(),
+            rest: 0,
             failed,
             failure: None,
             world,
         };
-        capture.fail("its thread ended");
+        capture.fail(ErrorKind::Invalid, "its thread ended");
         capture
     }
 
     /// Keeps the first reason, and logs each.
-    fn fail(&mut self, matter: &str) {
+    pub(super) fn fail(&mut self, kind: ErrorKind, matter: &str) {
         let message = format!(
             "capture dirty entities of world {:?}: {matter}",
             self.world.id()
         );
-        let error = Error::new(ErrorKind::Invalid, message);
+        let error = Error::new(kind, message);
         tracing::error!(target: "aqevia_storage::controller", %error, "entities stay dirty");
         self.failure.get_or_insert(error);
     }

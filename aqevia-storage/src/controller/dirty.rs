@@ -82,6 +82,21 @@ impl Dirty {
         Ok((count, first))
     }
 
+    /// Marks an entity anew that a capture had taken and that is dirty still, since a moment. Whether
+    /// it was not marked already.
+    pub(super) fn mark_again(&mut self, entity: &Entity, since: Instant) -> bool {
+        let marked = self.mark(&entity.collection, &entity.key);
+        if matches!(marked, Ok(Some(_))) {
+            self.since = self.since.map(|at| at.min(since));
+        }
+        matches!(marked, Ok(Some(_)))
+    }
+
+    /// Since when the first of what is marked is.
+    pub(super) const fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// Takes at most so many, which are being captured from now on. Their room is made anew, so that
     /// marking as many again moves nothing.
     pub(super) fn take(&mut self, most: usize) -> Taken {
@@ -124,6 +139,12 @@ impl Dirty {
     /// The capture has ended. The entities it had taken, to be dropped where nobody waits for that.
     pub(super) fn end_capture(&mut self) -> Arc<Names> {
         std::mem::take(&mut self.capturing)
+    }
+
+    /// Lets nothing be marked any more. How many were, also those being captured.
+    pub(super) fn abandon(&mut self) -> usize {
+        self.sealed = true;
+        self.total()
     }
 
     /// Lets nothing be marked any more. The entities that were, also those being captured.

@@ -45,6 +45,7 @@ impl FlushLoop {
     /// there is nothing.
     fn leave(&mut self) -> Option<Unflushed> {
         self.take_messages();
+        self.wake_all();
         let mut causes: Vec<Error> = self.stopped.iter().filter_map(|w| w.reason()).collect();
         let mut dirty = Vec::new();
         let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
@@ -55,6 +56,7 @@ impl FlushLoop {
             // Whatever is marked or captured after this is refused.
             let marked = lane.world().seal_dirty();
             if lane.is_idle() && marked.is_empty() && !lane.world().has_unpersisted() {
+                lane.world().end();
                 continue;
             }
             let cause = match lane.is_idle() && marked.is_empty() {
@@ -69,13 +71,10 @@ impl FlushLoop {
         }
         let mut left = Unpersisted::default();
         for world in &self.stopped {
-            let marked = world.seal_dirty();
-            dirty.extend(
-                marked
-                    .into_iter()
-                    .map(|entity| (world.id().clone(), entity)),
-            );
-            left.extend(world.take_unpersisted());
+            let mut of_world = world.take_unpersisted();
+            let kept = of_world.dirty.drain(..);
+            dirty.extend(kept.map(|entity| (world.id().clone(), entity)));
+            left.extend(of_world);
         }
         let error = causes.into_iter().next()?;
         Some(Unflushed {
@@ -121,7 +120,14 @@ fn reason(lane: &Lane) -> Error {
             "what world {world:?} left when it was stopped was not taken from its new handle"
         ));
     }
-    late("persist what was accepted")
+    match lane.is_idle() {
+        true => Error::invalid(format!(
+            "capture dirty entities of world {:?}: the state source did not give them, or there is \
+             none",
+            lane.world().id()
+        )),
+        false => late("persist what was accepted"),
+    }
 }
 
 fn late(doing: &str) -> Error {

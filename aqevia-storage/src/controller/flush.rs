@@ -1,6 +1,6 @@
 //! The flush loop: takes what came, forms parts, persists them, and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -27,7 +27,10 @@ pub(super) struct FlushLoop {
     pub(super) inbox: Arc<Inbox>,
     pub(super) report: Arc<Report>,
     pub(super) outcome: watch::Sender<Outcome>,
+    /// The worlds for which there is something to do, or was a moment ago.
     pub(super) lanes: BTreeMap<LaneId, Lane>,
+    /// The others: however many there are, they cost nothing.
+    pub(super) resting: HashMap<LaneId, Lane>,
     /// Empty, and as large as the last messages were, up to [`MESSAGES_KEPT`].
     pub(super) messages: Vec<Message>,
     /// Worlds that are to be closed, and who hears of it. Empty but while messages are taken.
@@ -91,6 +94,7 @@ impl FlushLoop {
             report,
             outcome,
             lanes: BTreeMap::new(),
+            resting: HashMap::new(),
             messages: Vec::new(),
             closing: Vec::new(),
             stopped: Vec::new(),
@@ -111,10 +115,10 @@ impl FlushLoop {
             if self.has_ended() {
                 break;
             }
-            self.report.open_worlds(self.lanes.len());
+            self.report.open_worlds(self.open_worlds());
             match self.wait().await {
                 Event::Answers(answers) => self.settle_all(answers),
-                Event::Done(done) => self.finish(done),
+                Event::Done(done) => self.finish_all(done),
                 Event::Look => {}
             }
         }
@@ -231,6 +235,30 @@ impl FlushLoop {
 
     fn end_flush(&mut self) {
         self.inbox.end_flush(self.oldest());
+        self.rest();
+    }
+
+    /// The lane of a world that is open, for which there may be something to do from now on.
+    pub(super) fn lane(&mut self, id: LaneId) -> Option<&mut Lane> {
+        if let Some(lane) = self.resting.remove(&id) {
+            self.lanes.insert(id, lane);
+        }
+        self.lanes.get_mut(&id)
+    }
+
+    /// Puts aside the lanes for which there is nothing to do.
+    pub(super) fn rest(&mut self) {
+        let at_rest = self.lanes.extract_if(.., |_, lane| lane.is_at_rest());
+        self.resting.extend(at_rest);
+    }
+
+    /// Every lane has something to do.
+    pub(super) fn wake_all(&mut self) {
+        self.lanes.extend(self.resting.drain());
+    }
+
+    fn open_worlds(&self) -> usize {
+        self.lanes.len() + self.resting.len()
     }
 
     /// When the oldest group was accepted that waits or is in flight.
@@ -264,18 +292,21 @@ impl FlushLoop {
                     self.stop(id, &cause);
                 }
             }
-            Message::Group(group) => match self.lanes.get_mut(&group.world.lane()) {
-                Some(lane) => lane.push(group, &self.inbox),
-                None => refuse(group, &self.inbox),
-            },
+            Message::Group(group) => {
+                let inbox = Arc::clone(&self.inbox);
+                match self.lane(group.world.lane()) {
+                    Some(lane) => lane.push(group, &inbox),
+                    None => refuse(group, &inbox),
+                }
+            }
             Message::Cut(world) => {
-                if let Some(lane) = self.lanes.get_mut(&world.lane()) {
+                if let Some(lane) = self.lane(world.lane()) {
                     lane.cut();
                 }
             }
             Message::Save(world, waiter) => {
                 // Where there is no lane, dropping the waiter tells it.
-                if let Some(lane) = self.lanes.get_mut(&world.lane()) {
+                if let Some(lane) = self.lane(world.lane()) {
                     lane.saving().ask(Some(waiter));
                     self.begin_capture(world.lane());
                 }
@@ -286,9 +317,11 @@ impl FlushLoop {
 
     /// Lets a world go of which nothing is only in memory.
     fn close_world(&mut self, world: &Arc<WorldShared>) -> bool {
-        let lane = self.lanes.get(&world.lane());
-        if !lane.is_some_and(Lane::is_clean) || !world.close_if_clean(&self.inbox) {
-            return lane.is_none();
+        let Some(lane) = self.lane(world.lane()) else {
+            return true;
+        };
+        if !lane.is_clean() || !world.close_if_clean(&self.inbox) {
+            return false;
         }
         self.forget(world.lane());
         true
@@ -299,7 +332,7 @@ impl FlushLoop {
         let mut parts = Vec::new();
         let mut failed = Vec::new();
         for (id, lane) in &mut self.lanes {
-            match lane.next_part(now, self.inbox.config()) {
+            match lane.next_part(now, &self.inbox) {
                 Ok(part) => parts.extend(part.map(|part| (*id, part))),
                 Err(error) => failed.push((*id, error)),
             }
@@ -356,6 +389,7 @@ impl FlushLoop {
         }
         self.halted = Some(cause.clone());
         self.inbox.stop(cause);
+        self.wake_all();
         let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
         for id in lanes {
             self.stop(id, cause);
@@ -363,15 +397,16 @@ impl FlushLoop {
     }
 
     pub(super) fn stop(&mut self, id: LaneId, error: &Error) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.stop(error, &self.inbox);
+        let inbox = Arc::clone(&self.inbox);
+        if let Some(lane) = self.lane(id) {
+            lane.stop(error, &inbox);
             self.forget(id);
         }
     }
 
     fn forget(&mut self, id: LaneId) {
         if let Some(lane) = self.lanes.remove(&id) {
-            self.inbox.forget_dirty(lane.world().lock_dirty().total());
+            self.inbox.forget_dirty(lane.world().lock_dirty().abandon());
             self.stopped.retain(|world| !world.is_settled());
             self.stopped.push(lane.into_world());
             self.inbox.keep_oldest(self.oldest());
@@ -402,7 +437,7 @@ impl FlushLoop {
     }
 
     fn record_metrics(&self) {
-        self.report.open_worlds(self.lanes.len());
+        self.report.open_worlds(self.open_worlds());
         #[cfg(feature = "metrics")]
         self.report.record_metrics(&self.inbox);
     }
@@ -432,9 +467,10 @@ async fn answers(flushing: &mut Option<Flushing>) -> Vec<Result<Receipt>> {
 fn refuse(group: Group, inbox: &Inbox) {
     let ended = || Error::closed("the world is not open");
     let error = group.world.stopped().cloned().unwrap_or_else(ended);
+    inbox.settle(group.size());
     let left = Unpersisted {
         pending: group.records,
-        in_doubt: Vec::new(),
+        ..Unpersisted::default()
     };
     if !left.is_empty() {
         tracing::error!(
@@ -445,7 +481,6 @@ fn refuse(group: Group, inbox: &Inbox) {
             "a group was accepted while its world was stopped"
         );
     }
-    inbox.settle(left.size());
     group.world.keep(left);
     if let Some(answer) = group.answer {
         // Nobody may be waiting any more.

@@ -44,6 +44,7 @@ impl Group {
         Pending {
             records: self.records.len(),
             bytes: self.bytes,
+            marks: self.records.is_empty() as usize,
         }
     }
 
@@ -76,16 +77,20 @@ pub(super) enum Urgency {
 pub(super) struct Pending {
     pub(super) records: usize,
     pub(super) bytes: usize,
+    /// Groups without records.
+    pub(super) marks: usize,
 }
 
 impl Pending {
     pub(super) const fn add(&mut self, other: Self) {
         self.records += other.records;
         self.bytes += other.bytes;
+        self.marks += other.marks;
     }
 
     pub(super) const fn remove(&mut self, other: Self) {
         self.records = self.records.saturating_sub(other.records);
         self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.marks = self.marks.saturating_sub(other.marks);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::group::Group;
+use super::group::{Group, Pending};
 use super::retry::Retry;
 use crate::{Part, Receipt, Sequence, WorldRecord};
 
@@ -23,6 +23,19 @@ pub(super) struct Member {
 }
 
 impl InFlight {
+    /// What its groups take in the buffer.
+    pub(super) fn size(&self) -> Pending {
+        let mut size = Pending::default();
+        for Member { count, group } in &self.members {
+            size.add(Pending {
+                records: *count,
+                ..group.size()
+            });
+            size.marks -= usize::from(*count > 0);
+        }
+        size
+    }
+
     /// The groups as they were accepted.
     pub(super) fn into_groups(self) -> Vec<Group> {
         let records = self.part.records().iter();

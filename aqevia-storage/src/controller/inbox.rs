@@ -64,9 +64,11 @@ struct State {
     pending: Pending,
     /// When the oldest group was accepted that the loop has.
     oldest_taken: Option<Instant>,
-    /// The worlds that have dirty entities, and since when the first of them.
+    /// The worlds that have dirty entities, and since when the first of these.
     dirty_worlds: Vec<Arc<WorldShared>>,
     dirty_since: Option<Instant>,
+    /// From when their capture is timed: what a source did not give is older than that.
+    capture_since: Option<Instant>,
     /// Since when the first of those that are being captured.
     capturing_since: Option<Instant>,
     /// A flush is under way.
@@ -140,10 +142,6 @@ impl Inbox {
         if let Some(error) = group.world.stopped() {
             return Err(error.clone());
         }
-        // A mark passes at the bound: it takes no room, and waits for room to be made.
-        if group.records.is_empty() {
-            return Ok(());
-        }
         let matter = match self.matter(state, group) {
             None => return Ok(()),
             Some(matter) => matter,
@@ -163,8 +161,13 @@ impl Inbox {
         let mut with = state.pending;
         with.add(group.size());
         let (records_max, bytes_max) = (config.pending_records_max, config.pending_bytes_max);
+        // A mark waits for room to be made: at the bound of records it passes, and has its own.
+        if group.records.is_empty() {
+            let over = with.marks > records_max;
+            return over.then(|| format!("{records_max} calls wait for what is pending"));
+        }
         if with.records > records_max || with.bytes > bytes_max {
-            let Pending { records, bytes } = state.pending;
+            let Pending { records, bytes, .. } = state.pending;
             return Some(format!(
                 "{records} of {records_max} records and {bytes} of {bytes_max} bytes are pending"
             ));
@@ -173,21 +176,26 @@ impl Inbox {
         let age = group.accepted_at.duration_since(self.oldest(state)?);
         (age > age_max).then(|| {
             let (age, max) = (age.as_millis(), age_max.as_millis());
-            format!("the oldest that is pending waits for {age} ms, at most {max} ms are allowed")
+            format!(
+                "the oldest that is pending or dirty waits for {age} ms, at most {max} ms are allowed"
+            )
         })
     }
 
-    /// Makes room for what a capture brought, or says that there is none.
-    pub(super) fn reserve(&self, size: Pending) -> bool {
+    /// Makes room for as much as fits of what a capture brought: `sizes` are those of its first
+    /// record, of its first two, and so on. How many fit.
+    pub(super) fn reserve(&self, sizes: &[Pending]) -> usize {
         let mut state = self.lock();
-        let mut with = state.pending;
-        with.add(size);
-        let fits = with.records <= self.config.pending_records_max
-            && with.bytes <= self.config.pending_bytes_max;
-        if fits {
-            state.pending = with;
+        let pending = state.pending;
+        let fits = |size: &Pending| {
+            pending.records + size.records <= self.config.pending_records_max
+                && pending.bytes + size.bytes <= self.config.pending_bytes_max
+        };
+        let count = sizes.partition_point(fits);
+        if let Some(size) = count.checked_sub(1).and_then(|last| sizes.get(last)) {
+            state.pending.add(*size);
         }
-        fits
+        count
     }
 
     /// Takes room, whether or not there is any.
@@ -351,16 +359,19 @@ impl Inbox {
         pending.into_iter().chain(dirty).flatten().min()
     }
 
-    /// Entities are dirty that were not; `first` if their world had no others.
-    pub(super) fn note_dirty(&self, world: &Arc<WorldShared>, count: usize, first: bool) {
+    /// Entities are dirty that were not. Their world's set of them is locked, so that none is taken
+    /// before it is counted.
+    pub(super) fn count_dirty(&self, count: usize) {
         self.dirty.fetch_add(count, Ordering::Relaxed);
-        if !first {
-            return;
-        }
+    }
+
+    /// A world has dirty entities and had none, since a moment.
+    pub(super) fn note_dirty(&self, world: &Arc<WorldShared>, since: Instant) {
         let mut state = self.lock();
         state.dirty_worlds.push(Arc::clone(world));
-        let wake = state.dirty_since.is_none();
-        state.dirty_since.get_or_insert_with(Instant::now);
+        state.dirty_since = earlier(state.dirty_since, Some(since));
+        let wake = state.capture_since.is_none();
+        state.capture_since.get_or_insert_with(Instant::now);
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -371,7 +382,6 @@ impl Inbox {
     pub(super) fn forget_dirty(&self, count: usize) {
         self.dirty.fetch_sub(count, Ordering::Relaxed);
         let mut state = self.lock();
-        // Who marks counts first, and says since when under this lock.
         if self.dirty.load(Ordering::Relaxed) == 0 {
             state.dirty_since = None;
             state.capturing_since = None;
@@ -381,7 +391,7 @@ impl Inbox {
     /// The moment from which dirty entities are to be captured.
     pub(super) fn capture_at(&self) -> Option<Instant> {
         self.source.get()?;
-        let since = self.lock().dirty_since?;
+        let since = self.lock().capture_since?;
         let interval = self.config.auto_save_interval;
         let limit = self.config.exposure_max.map(|max| max / 2);
         Some(since + limit.map_or(interval, |limit| limit.min(interval)))
@@ -391,6 +401,7 @@ impl Inbox {
     pub(super) fn take_dirty(&self) -> Vec<Arc<WorldShared>> {
         let mut state = self.lock();
         let since = state.dirty_since.take();
+        state.capture_since = None;
         state.capturing_since = earlier(state.capturing_since, since);
         std::mem::take(&mut state.dirty_worlds)
     }

@@ -38,28 +38,25 @@ impl FlushLoop {
 
     pub(super) fn capture_dirty(&mut self) {
         for world in self.inbox.take_dirty() {
-            if let Some(lane) = self.lanes.get_mut(&world.lane()) {
+            if let Some(lane) = self.lane(world.lane()) {
                 lane.saving().ask(None);
+                self.begin_capture(world.lane());
             }
-        }
-        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
-        for lane in lanes {
-            self.begin_capture(lane);
         }
     }
 
     /// Captures a world, if that is wanted and may begin.
     pub(super) fn begin_capture(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
+        let source = self.inbox.source().get().cloned();
+        let Some(lane) = self.lane(id) else {
             return;
         };
-        let world = Arc::clone(lane.world());
-        let nothing = world.lock_dirty().count() == 0;
-        let source = self.inbox.source().get().filter(|_| !nothing);
         if !lane.saving().begin() {
             return;
         }
-        let Some(source) = source.cloned() else {
+        let world = Arc::clone(lane.world());
+        let nothing = world.lock_dirty().count() == 0;
+        let Some(source) = source.filter(|_| !nothing) else {
             return saving::take_nothing(lane, nothing);
         };
         let (permits, inbox) = (Arc::clone(&self.captures), Arc::clone(&self.inbox));
@@ -71,8 +68,23 @@ impl FlushLoop {
         });
     }
 
-    /// Takes what a job came to.
-    pub(super) fn finish(&mut self, done: Done) {
+    /// Takes what a job came to, and what others have come to meanwhile.
+    pub(super) fn finish_all(&mut self, done: Done) {
+        self.finish(done);
+        while let Some(done) = self.jobs.try_join_next() {
+            // A job catches the panics of what it does.
+            done.into_iter().for_each(|done| self.finish(done));
+        }
+        // Order matters: what was captured is known to wait before it ends to be captured.
+        self.inbox.keep_oldest(self.oldest());
+        if self.capturing == 0 {
+            self.inbox.end_captures();
+        }
+        self.tell_health();
+        self.rest();
+    }
+
+    fn finish(&mut self, done: Done) {
         let now = Instant::now();
         match done {
             Done::Initialised(Ok(info)) => self.initialised(info),
@@ -86,27 +98,23 @@ impl FlushLoop {
                 }
             }
             Done::Claimed(id, claim) => {
-                let lane = self.lanes.get_mut(&id);
-                let settled = lane.map(|lane| lane.claimed(claim, now, &self.inbox));
+                let inbox = Arc::clone(&self.inbox);
+                let lane = self.lane(id);
+                let settled = lane.map(|lane| lane.claimed(claim, now, &inbox));
                 self.settled(id, settled);
             }
             Done::Captured(id, capture) => {
                 self.capturing -= 1;
                 // What was accepted before the cut comes first.
                 self.take_messages();
-                if let Some(lane) = self.lanes.get_mut(&id) {
-                    let entities = saving::take(lane, capture, &self.inbox);
+                let inbox = Arc::clone(&self.inbox);
+                if let Some(lane) = self.lane(id) {
+                    let entities = saving::take(lane, capture, &inbox);
                     self.report.captured(entities);
-                }
-                // Order matters: what was captured is known to wait before it ends to be captured.
-                self.inbox.keep_oldest(self.oldest());
-                if self.capturing == 0 {
-                    self.inbox.end_captures();
                 }
                 self.begin_capture(id);
             }
         }
-        self.tell_health();
     }
 
     fn initialised(&mut self, info: StoreInfo) {

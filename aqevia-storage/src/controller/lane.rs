@@ -165,6 +165,11 @@ impl Lane {
         self.is_idle() && !self.saving.is_under_way()
     }
 
+    /// Whether there is nothing to do for the world until the loop hears of it again.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.is_idle() && self.adoption.is_none() && self.saving.is_at_rest()
+    }
+
     /// When the oldest group was accepted that has records.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let members = self.in_flight.iter().flat_map(|part| &part.members);
@@ -172,7 +177,9 @@ impl Lane {
         let groups = members.map(|member| &member.group);
         let mut waiting = self.waiting.groups().iter();
         let first = waiting.find(|group| !group.records.is_empty());
-        groups.chain(first).map(|group| group.accepted_at).min()
+        let accepted = groups.chain(first).map(|group| group.accepted_at);
+        // What was captured is older than what it waits behind.
+        accepted.chain(self.saving.since()).min()
     }
 
     fn retry(&self) -> Option<&Retry> {
@@ -237,17 +244,13 @@ impl Lane {
     }
 
     /// The part to persist now: the one in flight again, or one of the groups that wait.
-    pub(super) fn next_part(
-        &mut self,
-        now: Instant,
-        config: &ControllerConfig,
-    ) -> Result<Option<Arc<Part>>> {
+    pub(super) fn next_part(&mut self, now: Instant, inbox: &Inbox) -> Result<Option<Arc<Part>>> {
         if self.ready_at(now).is_none_or(|at| at > now) {
             return Ok(None);
         }
         if self.in_flight.is_none() {
             self.saving.let_go();
-            self.in_flight = self.form(config)?;
+            self.in_flight = self.form(inbox)?;
             self.released = !self.waiting.is_empty();
         }
         Ok(self.in_flight.as_mut().map(|in_flight| {
@@ -257,7 +260,8 @@ impl Lane {
     }
 
     /// Forms a part of as many whole units as fit (clause C4).
-    fn form(&mut self, config: &ControllerConfig) -> Result<Option<InFlight>> {
+    fn form(&mut self, inbox: &Inbox) -> Result<Option<InFlight>> {
+        let config = inbox.config();
         let Some(standing) = &self.standing else {
             return Ok(None);
         };
@@ -282,6 +286,10 @@ impl Lane {
             }));
         }
         if records.is_empty() {
+            inbox.settle(Pending {
+                marks: members.len(),
+                ..Pending::default()
+            });
             answer(members, head, false);
             return Ok(None);
         }
@@ -339,6 +347,7 @@ impl Lane {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
+        let size = in_flight.size();
         let part = in_flight.part;
         if in_flight.retry.has_failed() {
             let (world, number) = (part.world(), part.number());
@@ -359,10 +368,7 @@ impl Lane {
         }
         self.units_max = self.units_max.saturating_mul(2);
         // Order matters: who hears that a group is durable finds the room that it took.
-        inbox.settle(Pending {
-            records: part.records().len(),
-            bytes: part.bytes(),
-        });
+        inbox.settle(size);
         let mut members = in_flight.members;
         let mut groups = members.iter_mut().map(|member| &mut member.group);
         if let Some(last) = groups.rfind(|group| group.kind == Kind::Captured) {
@@ -410,6 +416,7 @@ impl Lane {
     pub(super) fn stop(&mut self, error: &Error, inbox: &Inbox) {
         let mut left = Unpersisted::default();
         let mut answers: Vec<Answer> = Vec::new();
+        let mut size = Pending::default();
         if let Some(in_flight) = self.in_flight.take() {
             let in_doubt = in_flight.in_doubt;
             let groups = in_flight.into_groups().into_iter();
@@ -418,11 +425,13 @@ impl Lane {
                 false => &mut left.pending,
             };
             for group in groups {
+                size.add(group.size());
                 records.extend(group.records);
                 answers.extend(group.answer);
             }
         }
         for group in self.waiting.take_all() {
+            size.add(group.size());
             left.pending.extend(group.records);
             answers.extend(group.answer);
         }
@@ -435,7 +444,7 @@ impl Lane {
             if error.kind() == ErrorKind::Fenced { "fenced" } else { "stopped" }
         );
         // Order matters: who hears of the error finds the records, and the room that they took.
-        inbox.settle(left.size());
+        inbox.settle(size);
         self.world.stop(error, left);
         self.saving.stop(error);
         for answer in answers {

@@ -158,7 +158,8 @@ impl StorageController {
     /// Lets go of a world: everything that was accepted or marked for it is persisted, and its
     /// handles refuse what comes later. Opening it again claims it anew.
     ///
-    /// A world that is not open is closed.
+    /// A world that is not open is closed. One that was stopped is let go of, and its claim is not
+    /// asked for: what it left is its handle's, and [`StorageController::shutdown`] tells of it.
     ///
     /// # Errors
     /// Those of [`World::save`]; `Unavailable` if the engine goes on handing over records, so that

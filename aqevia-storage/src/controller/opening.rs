@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::inbox::{Inbox, Message};
 use super::lane::{Lane, LaneId};
-use super::shared::WorldShared;
+use super::shared::{Unpersisted, WorldShared};
 use super::world::World;
 use super::worlds::{Place, Worlds};
 use crate::{
@@ -68,7 +68,7 @@ impl Opening {
         shared.set_claim(claim);
         let lane = Box::new(Lane::new(Arc::clone(&shared)));
         self.inbox.tell(Message::Open(lane))?;
-        Ok(self.handle(shared))
+        Ok(self.inherit(World::new(shared, Arc::clone(&self.inbox))))
     }
 
     /// Opens the world without a claim, which is made later if the world stands at `head` then.
@@ -78,16 +78,18 @@ impl Opening {
     pub(super) fn adopt(&self, head: Sequence) -> Result<World> {
         let shared = Arc::new(WorldShared::new(self.id.clone(), self.lane, head));
         let lane = Lane::adopted(Arc::clone(&shared), head);
-        let world = self.handle(shared);
+        let world = World::new(Arc::clone(&shared), Arc::clone(&self.inbox));
+        self.inbox.check_open()?;
         // Order matters: a second lane would claim the world as well, and fence the first.
         let set = self.place.world.set(world.clone());
         set.map_err(|_| Error::invalid("it is open already"))?;
-        self.inbox.tell(Message::Open(Box::new(lane)))?;
-        Ok(world)
+        let told = self.inbox.tell(Message::Open(Box::new(lane)));
+        told.inspect_err(|error| shared.stop(error, Unpersisted::default()))?;
+        Ok(self.inherit(world))
     }
 
-    fn handle(&self, shared: Arc<WorldShared>) -> World {
-        let world = World::new(shared, Arc::clone(&self.inbox));
+    /// Hands what the same world left before to one that is open now.
+    fn inherit(&self, world: World) -> World {
         if let Some(before) = &self.place.before {
             world.inherit(before);
         }

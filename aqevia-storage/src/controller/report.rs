@@ -35,7 +35,7 @@ pub struct ControllerStats {
     pub errors: ErrorCounts,
     /// The last of those errors.
     pub last_error: Option<Error>,
-    /// Parts that were handed to the backend again.
+    /// Answers after which a part was to be handed to the backend again.
     pub retries: u64,
     /// Records whose place a newer one of their key took before they were persisted.
     pub coalesced: u64,

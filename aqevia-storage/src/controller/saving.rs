@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::capture::Capture;
+use super::capture::{Capture, Entity};
 use super::group::{Answer, Group, Kind, Pending, Urgency};
 use super::inbox::Inbox;
 use super::lane::Lane;
@@ -20,9 +20,22 @@ pub(super) struct Save {
     pub(super) failure: Option<Error>,
 }
 
+impl Save {
+    fn add(&mut self, more: Self) {
+        self.entities += more.entities;
+        self.tickets.extend(more.tickets);
+        if let Some(failure) = more.failure {
+            self.failure.get_or_insert(failure);
+        }
+    }
+}
+
 /// How long what was accepted before a cut waits for what the capture gives, and with it all that
 /// came later. What a slower source gives is not used: it is asked again.
 const HOLD_MAX: Duration = Duration::from_secs(5);
+
+/// With how many who wait for the next capture it is looked whether all of them still do.
+const WAITERS_MAX: usize = 64;
 
 /// The captures of one world. There is one at a time, until what it gave is persisted: while the
 /// store is away, what is dirty stays a mark in a set.
@@ -34,8 +47,14 @@ pub(super) struct Saving {
     /// Who waits for the capture that is under way, and for the next.
     waiters: Vec<oneshot::Sender<Save>>,
     next: Vec<oneshot::Sender<Save>>,
+    /// What came of the captures so far that those wait for.
+    so_far: Save,
+    /// How many entities that were dirty when these began are still to be captured.
+    left: usize,
     /// Another is wanted after this one.
     again: bool,
+    /// Since when the first of what was captured and is not persisted was dirty.
+    since: Option<Instant>,
     /// Why the store refuses some of what was captured.
     refused: Option<Error>,
 }
@@ -48,7 +67,34 @@ impl Saving {
     /// Somebody wants a capture.
     pub(super) fn ask(&mut self, waiter: Option<oneshot::Sender<Save>>) {
         self.again = true;
+        if self.next.len() >= WAITERS_MAX {
+            // Those of futures that were dropped, while the store is away.
+            self.next.retain(|waiter| !waiter.is_closed());
+        }
         self.next.extend(waiter);
+    }
+
+    /// Since when the first of what was captured and is not persisted was dirty.
+    pub(super) const fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Whether nothing is captured, and nothing is to be.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        !self.under_way && !self.again
+    }
+
+    /// Answers the first who waits. One capture answers one; the others get the next, which finds
+    /// little to do.
+    fn answer(&mut self) {
+        let save = std::mem::take(&mut self.so_far);
+        let mut waiters = std::mem::take(&mut self.waiters).into_iter();
+        if let Some(waiter) = waiters.next() {
+            // Nobody may be waiting any more.
+            drop(waiter.send(save));
+        }
+        self.next.extend(waiters);
+        self.again |= !self.next.is_empty();
     }
 
     /// Whether a capture is wanted and may begin. It has begun then.
@@ -58,7 +104,9 @@ impl Saving {
         }
         self.under_way = true;
         self.again = false;
-        self.waiters = std::mem::take(&mut self.next);
+        if self.left == 0 {
+            self.waiters = std::mem::take(&mut self.next);
+        }
         true
     }
 
@@ -104,6 +152,7 @@ impl Saving {
     pub(super) fn end(&mut self) {
         self.under_way = false;
         self.refused = None;
+        self.since = None;
     }
 
     /// Tells all who wait why they wait in vain.
@@ -130,29 +179,32 @@ pub(super) fn take_nothing(lane: &mut Lane, nothing: bool) {
     };
     let saving = lane.saving();
     saving.under_way = false;
+    saving.left = 0;
+    let told = || Save {
+        failure: (!nothing).then(failure),
+        ..Save::default()
+    };
+    let mut first = std::mem::take(&mut saving.so_far);
+    first.add(told());
+    let mut save = Some(first);
     for waiter in saving.waiters.drain(..) {
         // Nobody may be waiting any more.
-        drop(waiter.send(Save {
-            failure: (!nothing).then(failure),
-            ..Save::default()
-        }));
+        drop(waiter.send(save.take().unwrap_or_else(told)));
     }
 }
 
 /// Takes what a capture gave into a lane. How many entities are to be persisted.
-pub(super) fn take(lane: &mut Lane, capture: Capture, inbox: &Inbox) -> usize {
+pub(super) fn take(lane: &mut Lane, mut capture: Capture, inbox: &Inbox) -> usize {
     let cut = lane.saving().cut.take();
-    let mut save = Save {
-        failure: capture.failure,
-        ..Save::default()
-    };
-    let mut records = capture.records;
+    refuse_what_never_fits(&mut capture, inbox);
+    let mut save = Save::default();
+    let mut records = std::mem::take(&mut capture.records);
     let mut groups = Vec::new();
     if let Some((behind, _)) = cut {
         let before = lane.size_of_first(behind);
         let join = fits_a_part(before, &records, inbox);
-        while let Some(group) = next_group(lane, &mut records, capture.since, inbox) {
-            let (mut group, (answer, ticket)) = (group, Ticket::new());
+        while let Some(mut group) = next_group(lane, &mut records, capture.since, inbox) {
+            let (answer, ticket) = Ticket::new();
             group.answer = Some(answer);
             save.entities += group.records.len();
             save.tickets.push(ticket);
@@ -167,45 +219,82 @@ pub(super) fn take(lane: &mut Lane, capture: Capture, inbox: &Inbox) -> usize {
             Some(_) => "the buffer has no room for what was captured",
             None => "the state source took too long",
         };
-        save.failure.get_or_insert_with(|| {
-            let message = format!(
-                "capture dirty entities of world {:?}: {matter}",
-                lane.world().id()
-            );
-            Error::new(ErrorKind::Backpressure, message)
-        });
+        capture.fail(ErrorKind::Backpressure, matter);
     }
-    let dropped = records.into_iter().filter_map(|record| {
-        let key = record.key().cloned()?;
-        Some((record.collection, key))
-    });
-    let failed = capture
-        .failed
+    save.failure = capture.failure.take();
+    let done = records.is_empty() && cut.is_some();
+    mark_again(lane, &mut capture, records, inbox);
+
+    let (entities, now) = (save.entities, capture.since);
+    let saving = lane.saving();
+    saving.under_way = entities > 0;
+    saving.since = (entities > 0).then_some(now);
+    saving.left = match saving.left {
+        _ if !done => 0,
+        0 => capture.rest,
+        left => left.saturating_sub(capture.asked),
+    };
+    saving.so_far.add(save);
+    match saving.left {
+        0 => saving.answer(),
+        _ => saving.again = true,
+    }
+    entities
+}
+
+/// What is larger than a part or the whole buffer stays dirty, and keeps nothing else back.
+fn refuse_what_never_fits(capture: &mut Capture, inbox: &Inbox) {
+    let config = inbox.config();
+    let bytes_max = config.batch_bytes_max.min(config.pending_bytes_max);
+    let records = std::mem::take(&mut capture.records);
+    let (fitting, larger): (Vec<_>, Vec<_>) = records
         .into_iter()
-        .map(|entity| (entity.collection, entity.key));
+        .partition(|record| record.bytes() <= bytes_max);
+    capture.records = fitting;
+    for record in larger {
+        let Some(entity) = entity(&record) else {
+            continue;
+        };
+        let (bytes, Entity { collection, key }) = (record.bytes(), &entity);
+        let matter = format!(
+            "key {key:?} of {collection:?} has {bytes} bytes, at most {bytes_max} fit a group"
+        );
+        capture.fail(ErrorKind::Invalid, &matter);
+        capture.failed.push(entity);
+    }
+}
+
+fn entity(record: &WorldRecord) -> Option<Entity> {
+    Some(Entity {
+        collection: record.collection.clone(),
+        key: record.key()?.clone(),
+    })
+}
+
+/// Ends a capture: what it did not give, and the records that are not used, are dirty still.
+fn mark_again(lane: &Lane, capture: &mut Capture, records: Vec<WorldRecord>, inbox: &Inbox) {
     let world = lane.world();
     // Order matters: the engine waits for nothing while these are dropped.
     let captured = world.lock_dirty().end_capture();
     inbox.forget_dirty(captured.len());
     drop(captured);
-    for (collection, key) in failed.chain(dropped) {
-        // A world that is sealed tells of them itself.
-        if let Ok(Some(first)) = world.lock_dirty().mark(&collection, &key) {
-            inbox.note_dirty(world, 1, first);
-        }
+    let mut again = std::mem::take(&mut capture.failed);
+    again.extend(records.iter().filter_map(entity));
+    if again.is_empty() {
+        return;
     }
-    let saving = lane.saving();
-    saving.under_way = save.entities > 0;
-    let entities = save.entities;
-    let mut waiters = std::mem::take(&mut saving.waiters).into_iter();
-    if let Some(waiter) = waiters.next() {
-        // Nobody may be waiting any more.
-        drop(waiter.send(save));
+    let mut dirty = world.lock_dirty();
+    let none = dirty.count() == 0;
+    let marked = again
+        .iter()
+        .filter(|entity| dirty.mark_again(entity, capture.since));
+    // A world that is sealed marks none, and tells of them itself.
+    inbox.count_dirty(marked.count());
+    let since = dirty.since();
+    drop(dirty);
+    if let Some(since) = since.filter(|_| none) {
+        inbox.note_dirty(world, since);
     }
-    // One capture answers one waiter; the others get the next, which finds little to do.
-    saving.next.extend(waiters);
-    saving.again |= !saving.next.is_empty();
-    entities
 }
 
 fn fits_a_part(mut size: Pending, records: &[WorldRecord], inbox: &Inbox) -> bool {
@@ -213,11 +302,12 @@ fn fits_a_part(mut size: Pending, records: &[WorldRecord], inbox: &Inbox) -> boo
     size.add(Pending {
         records: records.len(),
         bytes: records.iter().map(WorldRecord::bytes).sum(),
+        marks: 0,
     });
     size.records <= config.batch_records_max && size.bytes <= config.batch_bytes_max
 }
 
-/// As many records as fit a part, for which the buffer has room.
+/// As many records as fit a part, and for which the buffer has room.
 fn next_group(
     lane: &Lane,
     records: &mut Vec<WorldRecord>,
@@ -225,31 +315,24 @@ fn next_group(
     inbox: &Inbox,
 ) -> Option<Group> {
     let config = inbox.config();
-    let mut size = Pending::default();
-    let fitting = records.iter().take_while(|record| {
+    let sizes = records.iter().scan(Pending::default(), |size, record| {
         size.add(Pending {
             records: 1,
             bytes: record.bytes(),
+            marks: 0,
         });
-        size.records <= config.batch_records_max && size.bytes <= config.batch_bytes_max
+        Some(*size)
     });
-    let count = fitting.count();
-    let rest = records.split_off(count);
-    let taken = std::mem::replace(records, rest);
-    let size = Pending {
-        records: taken.len(),
-        bytes: taken.iter().map(WorldRecord::bytes).sum(),
+    let fits = |size: &Pending| {
+        size.records <= config.batch_records_max && size.bytes <= config.batch_bytes_max
     };
-    if taken.is_empty() {
-        return None;
-    }
-    if !inbox.reserve(size) {
-        records.splice(0..0, taken);
-        return None;
-    }
+    let sizes: Vec<Pending> = sizes.take_while(fits).collect();
+    let count = inbox.reserve(&sizes);
+    let size = sizes.get(count.checked_sub(1)?)?;
+    let rest = records.split_off(count);
     Some(Group {
         world: std::sync::Arc::clone(lane.world()),
-        records: taken,
+        records: std::mem::replace(records, rest),
         bytes: size.bytes,
         answer: None,
         urgency: Urgency::Deferred,

@@ -8,7 +8,6 @@ use tokio::sync::Notify;
 
 use super::capture::Entity;
 use super::dirty::Dirty;
-use super::group::Pending;
 use super::inbox::Inbox;
 use super::lane::LaneId;
 use crate::{Claim, Error, Sequence, WorldId, WorldRecord};
@@ -22,7 +21,9 @@ pub(super) struct WorldShared {
     pub(super) stopped: OnceLock<Error>,
     /// Whether `close_world` stopped it.
     pub(super) closed: AtomicBool,
-    /// Told when the world is stopped.
+    /// Whether the controller has ended, with nothing left of the world.
+    ended: AtomicBool,
+    /// Told when the world is stopped, or the controller has ended.
     pub(super) stopping: Notify,
     pub(super) unpersisted: Mutex<Unpersisted>,
     pub(super) dirty: Mutex<Dirty>,
@@ -36,31 +37,30 @@ pub struct Unpersisted {
     pub pending: Vec<WorldRecord>,
     /// The records of which it is not known whether they are in the store, in their order.
     pub in_doubt: Vec<WorldRecord>,
+    /// The entities that were marked as dirty and whose state is not in the store.
+    pub dirty: Vec<Entity>,
 }
 
 impl Unpersisted {
     pub(super) fn extend(&mut self, other: Self) {
         self.pending.extend(other.pending);
         self.in_doubt.extend(other.in_doubt);
+        self.dirty.extend(other.dirty);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.in_doubt.is_empty()
-    }
-
-    pub(super) fn size(&self) -> Pending {
-        let records = || self.pending.iter().chain(&self.in_doubt);
-        Pending {
-            records: records().count(),
-            bytes: records().map(WorldRecord::bytes).sum(),
-        }
+        self.pending.is_empty() && self.in_doubt.is_empty() && self.dirty.is_empty()
     }
 }
 
 impl fmt::Debug for Unpersisted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pending, in_doubt) = (self.pending.len(), self.in_doubt.len());
-        write!(f, "{pending} records pending, {in_doubt} in doubt")
+        let dirty = self.dirty.len();
+        write!(
+            f,
+            "{pending} records pending, {in_doubt} in doubt, {dirty} entities dirty"
+        )
     }
 }
 
@@ -73,6 +73,7 @@ impl WorldShared {
             claim: OnceLock::new(),
             stopped: OnceLock::new(),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             stopping: Notify::new(),
             unpersisted: Mutex::default(),
             dirty: Mutex::default(),
@@ -103,6 +104,19 @@ impl WorldShared {
         // A second stop changes nothing: `set` refuses it.
         drop(self.stopped.set(error.clone()));
         self.stopping.notify_waiters();
+    }
+
+    /// The controller has ended, with nothing left of the world.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.stopping.notify_waiters();
+    }
+
+    /// What stopped the world, or that nothing is written any more.
+    pub(super) fn end_of_writing(&self) -> Option<Error> {
+        let ended = || Error::closed("the controller has ended");
+        let has_ended = self.ended.load(Ordering::Relaxed);
+        self.stopped().cloned().or_else(|| has_ended.then(ended))
     }
 
     pub(super) fn lock_dirty(&self) -> MutexGuard<'_, Dirty> {
@@ -163,8 +177,13 @@ impl WorldShared {
         stopped.filter(|_| self.has_left())
     }
 
+    /// What is kept, and what is dirty of a world that was stopped.
     pub(super) fn take_unpersisted(&self) -> Unpersisted {
-        std::mem::take(&mut *self.lock_unpersisted())
+        let mut left = std::mem::take(&mut *self.lock_unpersisted());
+        if self.stopped().is_some() {
+            left.dirty.extend(self.seal_dirty());
+        }
+        left
     }
 
     fn lock_unpersisted(&self) -> MutexGuard<'_, Unpersisted> {

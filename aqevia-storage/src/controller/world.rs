@@ -83,14 +83,7 @@ impl World {
     /// # Errors
     /// The error that stopped the world; `Closed` after shutdown. The entity is not marked then.
     pub fn mark_dirty(&self, collection: &Collection, key: &Key) -> Result<()> {
-        if let Some(error) = self.stopped() {
-            return Err(error.clone());
-        }
-        let marked = self.shared.lock_dirty().mark(collection, key)?;
-        if let Some(first) = marked {
-            self.inbox.note_dirty(&self.shared, 1, first);
-        }
-        Ok(())
+        self.mark_all_dirty(collection, &[key])
     }
 
     /// [`World::mark_dirty`] for entities of one collection, under one lock: an engine that changes
@@ -102,9 +95,13 @@ impl World {
         if let Some(error) = self.stopped() {
             return Err(error.clone());
         }
-        let (count, first) = self.shared.lock_dirty().mark_all(collection, keys)?;
-        if count > 0 {
-            self.inbox.note_dirty(&self.shared, count, first);
+        let mut dirty = self.shared.lock_dirty();
+        let (count, first) = dirty.mark_all(collection, keys)?;
+        self.inbox.count_dirty(count);
+        let since = dirty.since().filter(|_| first);
+        drop(dirty);
+        if let Some(since) = since {
+            self.inbox.note_dirty(&self.shared, since);
         }
         Ok(())
     }
@@ -124,6 +121,9 @@ impl World {
 
     /// Asks for a capture; what it gives is awaited later.
     pub(super) fn begin_save(&self) -> Result<SaveTicket> {
+        if let Some(error) = self.stopped() {
+            return Err(error.clone());
+        }
         let (sender, answer) = oneshot::channel();
         let message = Message::Save(Arc::clone(&self.shared), sender);
         self.inbox.tell(message)?;
@@ -157,7 +157,7 @@ impl World {
         self.shared.stopped.get()
     }
 
-    /// Waits until something stops the world, and tells what did.
+    /// Waits until something stops the world, and tells what did: `Closed` if the controller ended.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -166,14 +166,15 @@ impl World {
             let mut stopping = std::pin::pin!(self.shared.stopping.notified());
             // Order matters: what stops the world from here on wakes this.
             stopping.as_mut().enable();
-            if let Some(error) = self.stopped() {
-                return error.clone();
+            if let Some(error) = self.shared.end_of_writing() {
+                return error;
             }
             stopping.await;
         }
     }
 
-    /// Takes what was accepted and not persisted before the world was stopped.
+    /// Takes what was accepted and not persisted before the world was stopped, and what was dirty
+    /// then. It counts for no bound and no exposure: an engine that opens worlds again takes it.
     ///
     /// What nobody takes, `shutdown` returns. A group that was accepted at the very moment of
     /// stopping may come later, but before a flush that begins afterwards has ended.

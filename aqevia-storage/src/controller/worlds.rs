@@ -74,9 +74,10 @@ impl Worlds {
     /// Forgets a world that was closed.
     pub(super) fn forget_closed(&self, world: &World) {
         let mut places = self.lock();
-        let same = |place: &Arc<Place>| place.world.get().is_some_and(|at| at.is(world));
-        // A world of which something is left stays, for whoever opens it again.
-        let done = world.is_closed() && !world.has_unpersisted();
+        let same = |place: &Arc<Place>| place.latest().is_some_and(|at| at.is(world));
+        // A world that was closed with something left stays, for whoever opens it again; what one
+        // left that was stopped otherwise is its handle's, and `shutdown` tells of it.
+        let done = world.stopped().is_some() && !(world.is_closed() && world.has_unpersisted());
         if places.get(world.id()).is_some_and(same) && done {
             places.remove(world.id());
         }

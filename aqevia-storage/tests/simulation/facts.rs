@@ -171,7 +171,9 @@ impl<'a> Facts<'a> {
             Event::Settled { ticket, answer } => {
                 self.settled.insert(*ticket, (at, *answer));
             }
-            Event::Taken { pending, in_doubt } => self.hand_back(at, pending, in_doubt),
+            Event::Taken {
+                pending, in_doubt, ..
+            } => self.hand_back(at, pending, in_doubt),
             Event::ShutDown(report) => {
                 self.shut_down = Some((at, report.as_ref()));
                 if let Some(report) = report {
@@ -310,6 +312,12 @@ impl<'a> Facts<'a> {
                     entity,
                 } if *of == world => {
                     marked.insert((*lane, entity), at);
+                }
+                // It was told of already.
+                Event::Taken {
+                    world: of, dirty, ..
+                } if *of == world => {
+                    marked.retain(|(_, entity), _| !dirty.contains(entity));
                 }
                 _ => {}
             }

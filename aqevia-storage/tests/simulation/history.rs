@@ -109,6 +109,8 @@ pub(crate) enum Event {
     },
     /// What a stopped world left was taken.
     Taken {
+        world: usize,
+        dirty: Vec<Entity>,
         pending: Vec<WorldRecord>,
         in_doubt: Vec<WorldRecord>,
     },

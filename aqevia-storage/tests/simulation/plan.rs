@@ -9,7 +9,7 @@ const STEPS_MAX: usize = 40;
 /// The most calls that a schedule spoils.
 const ACTS_MAX: usize = 12;
 /// The keys that the records of a world have.
-const KEYS: u8 = 3;
+const KEYS: u8 = 6;
 
 /// A schedule.
 #[derive(Clone, Debug)]

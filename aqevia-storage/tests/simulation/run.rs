@@ -212,6 +212,8 @@ impl<'a> Run<'a> {
         if subject.real().find(world).is_some() {
             let left = subject.take_unpersisted(world);
             self.history.note(Event::Taken {
+                world,
+                dirty: left.dirty,
                 pending: left.pending,
                 in_doubt: left.in_doubt,
             });

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod bounds;
+
 use super::*;
 use crate::StateRow;
 

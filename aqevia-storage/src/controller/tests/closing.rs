@@ -177,3 +177,69 @@ async fn a_stopped_world_that_could_not_be_opened_again_is_still_told_of() {
     assert_eq!(again.take_unpersisted().pending, [event()]);
     controller.flush().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_world_is_let_go_of_without_being_claimed() {
+    let (controller, world) = fenced_with_a_record().await;
+    assert_eq!(
+        controller.flush().await.unwrap_err().kind(),
+        ErrorKind::Fenced
+    );
+    controller.close_world(&arda()).await.unwrap();
+    controller.flush().await.unwrap();
+    assert_eq!(world.take_unpersisted().pending, [event()]);
+    controller.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn adopting_in_vain_takes_nothing_from_who_left_it() {
+    // While the world is open again.
+    let (controller, _) = fenced_with_a_record().await;
+    let again = controller.open_world(arda()).await.unwrap();
+    let adopted = controller.adopt_world(arda(), Sequence::ZERO);
+    assert_eq!(adopted.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(again.take_unpersisted().pending, [event()]);
+
+    // After the end was asked for.
+    let (controller, world) = fenced_with_a_record().await;
+    controller.inbox.close();
+    let adopted = controller.adopt_world(arda(), Sequence::ZERO);
+    assert_eq!(adopted.unwrap_err().kind(), ErrorKind::Closed);
+    assert!(world.has_unpersisted());
+    assert_eq!(controller.shutdown().await.unwrap_err().pending, [event()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_world_to_be_stopped_hears_of_the_end() {
+    let (controller, world) = start(&Scripted::new([]), ControllerConfig::default()).await;
+    let waiting = tokio::spawn({
+        let world = world.clone();
+        async move { world.wait_stopped().await.kind() }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    controller.shutdown().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), ErrorKind::Closed);
+    assert_eq!(world.wait_stopped().await.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_what_is_pending_are_bounded() {
+    let store = Scripted::new([Act::Delay(Duration::from_secs(9))]);
+    let config = ControllerConfig {
+        pending_records_max: 3,
+        ..ControllerConfig::default()
+    };
+    let (controller, world) = start(&store, config).await;
+    for _ in 0..2 {
+        for _ in 0..3 {
+            world.record(event()).unwrap();
+        }
+        let marks: Vec<_> = (0..3).map(|_| world.submit(Vec::new()).unwrap()).collect();
+        let refused = world.submit(Vec::new()).unwrap_err().error;
+        assert_eq!(refused.kind(), ErrorKind::Backpressure, "{refused}");
+        for mark in marks {
+            mark.await.unwrap();
+        }
+    }
+    controller.shutdown().await.unwrap();
+}

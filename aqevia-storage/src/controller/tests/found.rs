@@ -163,10 +163,27 @@ async fn shutdown_returns_what_was_dirty_in_a_world_that_was_stopped() {
     mark(&world, "a");
     fence(&store).await;
     world.commit(vec![put("a")]).await.unwrap_err();
-    drop(world.take_unpersisted());
     let left = controller.shutdown().await.unwrap_err();
-    assert_eq!(left.dirty.len(), 1);
+    assert_eq!((left.dirty.len(), left.pending.len()), (1, 1));
     assert_eq!(left.error.kind(), ErrorKind::Fenced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_dirty_in_a_stopped_world_is_taken_once() {
+    for again in [false, true] {
+        let store = Scripted::new([]);
+        let (controller, world) = start(&store, ControllerConfig::default()).await;
+        mark(&world, "a");
+        fence(&store).await;
+        world.commit(vec![put("a")]).await.unwrap_err();
+        let world = match again {
+            true => controller.open_world(arda()).await.unwrap(),
+            false => world,
+        };
+        let left = world.take_unpersisted();
+        assert_eq!((left.dirty.len(), left.pending.len()), (1, 1));
+        controller.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
