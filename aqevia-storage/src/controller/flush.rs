@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -67,6 +68,9 @@ enum Event {
 
 /// For how many messages the room is kept from flush to flush.
 const MESSAGES_KEPT: usize = 1 << 16;
+
+/// How long a store may leave a batch without an answer until the controller counts as degraded.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The most worlds whose state is asked for at once.
 const CAPTURES_AT_ONCE: usize = 4;
@@ -171,6 +175,15 @@ impl FlushLoop {
         if is_due(self.flush_at(now)) {
             self.begin_flush();
         }
+        if is_due(self.silent_at()) {
+            self.tell_health();
+        }
+    }
+
+    /// From when on the store counts as silent, if it does not answer.
+    fn silent_at(&self) -> Option<Instant> {
+        let flushing = self.flushing.as_ref()?;
+        Some(flushing.begin + SILENCE_MAX)
     }
 
     /// From when there is something to flush, unless a flush is under way.
@@ -195,6 +208,7 @@ impl FlushLoop {
             self.init.as_ref().and_then(Retry::at),
             adoptions,
             self.flush_at(now),
+            self.silent_at().filter(|at| *at > now),
         ];
         let until = until.into_iter().flatten().min();
         let time = async {
@@ -417,7 +431,9 @@ impl FlushLoop {
     pub(super) fn tell_health(&self) {
         let lanes = self.lanes.values().filter_map(Lane::trouble);
         let init = self.init.as_ref().and_then(Retry::trouble);
-        let troubles: Vec<_> = lanes.chain(init).collect();
+        let silence = self.silence();
+        let silence = silence.as_ref().map(|(since, error)| (*since, 1, error));
+        let troubles: Vec<_> = lanes.chain(init).chain(silence).collect();
         let since = troubles.iter().map(|(since, ..)| *since).min();
         let worst = troubles
             .into_iter()
@@ -434,6 +450,17 @@ impl FlushLoop {
             (None, None) => Health::Healthy,
         });
         self.record_metrics();
+    }
+
+    /// Since when the store has a batch that it does not answer for, if that is too long.
+    fn silence(&self) -> Option<(Instant, Error)> {
+        let begin = self.flushing.as_ref()?.begin;
+        let silent = self.silent_at().is_some_and(|at| at <= Instant::now());
+        silent.then(|| {
+            let seconds = SILENCE_MAX.as_secs();
+            let message = format!("the store has not answered for {seconds} s");
+            (begin, Error::new(ErrorKind::Unavailable, message))
+        })
     }
 
     fn record_metrics(&self) {

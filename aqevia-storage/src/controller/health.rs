@@ -10,11 +10,12 @@ use crate::Error;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Health {
-    /// What was tried last succeeded.
+    /// What was tried last succeeded, and nothing waits for an answer for long.
     #[default]
     Healthy,
-    /// Something is tried again: records are accepted up to the bound of the buffer, and persisted
-    /// when the store is back. Nobody has to do anything for that.
+    /// Something is tried again, or the store has not answered for five seconds: records are
+    /// accepted up to the bound of the buffer, and persisted when the store is back. Nobody has to do
+    /// anything for that.
     Degraded {
         /// Since when.
         since: Instant,

@@ -427,3 +427,23 @@ async fn what_befalls_a_world_and_its_store_is_logged() {
         "{log}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_is_trouble_after_five_seconds() {
+    let store = Scripted::new([Act::Delay(Duration::from_secs(60))]);
+    let (controller, world) = start(&store, ControllerConfig::default()).await;
+    let begin = Instant::now();
+    let commit = tokio::spawn(async move { world.commit(vec![event()]).await });
+    let mut health = controller.health();
+    let degraded = health.wait_for(|health| !health.is_healthy()).await;
+    let degraded = degraded.unwrap().clone();
+    let Health::Degraded { since, cause, .. } = degraded else {
+        panic!("it has not stopped")
+    };
+    assert_eq!((since, begin.elapsed()), (begin, Duration::from_secs(5)));
+    assert!(cause.to_string().contains("has not answered"), "{cause}");
+    commit.await.unwrap().unwrap();
+    assert!(health.wait_for(Health::is_healthy).await.is_ok());
+    assert_eq!(begin.elapsed(), Duration::from_secs(60));
+    controller.shutdown().await.unwrap();
+}

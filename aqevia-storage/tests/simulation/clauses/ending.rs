@@ -7,6 +7,7 @@ use aqevia_storage::{ErrorKind, WorldRecord};
 use super::ensure;
 use crate::facts::{At, Facts, Fate};
 use crate::history::{Event, Id, Report, name};
+use crate::plan::Outage;
 
 /// C6: shutdown tells exactly what is not in the store, and everybody gets an answer.
 pub(crate) fn shutdown_reports_what_is_missing(facts: &Facts<'_>) -> Result<(), String> {
@@ -137,6 +138,11 @@ pub(crate) fn health_tells_of_trouble(facts: &Facts<'_>) -> Result<(), String> {
         match event {
             Event::Rested { healthy } => {
                 let expected = !trouble.is_there();
+                // A store that does not answer any more is trouble after a while.
+                let hangs = matches!(facts.plan.end.outage, Some(Outage::Hang));
+                if hangs && expected {
+                    continue;
+                }
                 ensure!(
                     *healthy == expected,
                     "healthy at {at}: {healthy}, with {trouble:?}"
