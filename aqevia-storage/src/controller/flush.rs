@@ -420,7 +420,6 @@ impl FlushLoop {
 
     fn forget(&mut self, id: LaneId) {
         if let Some(lane) = self.lanes.remove(&id) {
-            self.inbox.forget_dirty(lane.world().lock_dirty().abandon());
             self.stopped.retain(|world| !world.is_settled());
             self.stopped.push(lane.into_world());
             self.inbox.keep_oldest(self.oldest());

@@ -443,8 +443,10 @@ impl Lane {
             "world {}",
             if error.kind() == ErrorKind::Fenced { "fenced" } else { "stopped" }
         );
-        // Order matters: who hears of the error finds the records, and the room that they took.
+        // Order matters: who hears of the error finds the records, and the room that they took, and
+        // takes what was dirty, which is to be counted before.
         inbox.settle(size);
+        inbox.forget_dirty(self.world.lock_dirty().abandon());
         self.world.stop(error, left);
         self.saving.stop(error);
         for answer in answers {
