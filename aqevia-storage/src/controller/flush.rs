@@ -178,6 +178,7 @@ impl FlushLoop {
         if is_due(self.silent_at()) {
             self.tell_health();
         }
+        self.rest();
     }
 
     /// From when on the store counts as silent, if it does not answer.
@@ -249,7 +250,6 @@ impl FlushLoop {
 
     fn end_flush(&mut self) {
         self.inbox.end_flush(self.oldest());
-        self.rest();
     }
 
     /// The lane of a world that is open, for which there may be something to do from now on.
@@ -261,7 +261,7 @@ impl FlushLoop {
     }
 
     /// Puts aside the lanes for which there is nothing to do.
-    pub(super) fn rest(&mut self) {
+    fn rest(&mut self) {
         let at_rest = self.lanes.extract_if(.., |_, lane| lane.is_at_rest());
         self.resting.extend(at_rest);
     }

@@ -81,7 +81,6 @@ impl FlushLoop {
             self.inbox.end_captures();
         }
         self.tell_health();
-        self.rest();
     }
 
     fn finish(&mut self, done: Done) {

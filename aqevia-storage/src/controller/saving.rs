@@ -79,9 +79,9 @@ impl Saving {
         self.since
     }
 
-    /// Whether nothing is captured, and nothing is to be.
+    /// Whether no capture is to begin before the one that is under way has ended.
     pub(super) const fn is_at_rest(&self) -> bool {
-        !self.under_way && !self.again
+        self.under_way || !self.again
     }
 
     /// Answers the first who waits. One capture answers one; the others get the next, which finds
