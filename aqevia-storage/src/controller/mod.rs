@@ -143,7 +143,8 @@ impl StorageController {
     /// The world takes records at once, whether or not the store can be reached.
     ///
     /// It is claimed when the store is there. If it does not stand at `head` then, because another
-    /// has written to it, it is stopped as `Fenced` and nothing is written.
+    /// has written to it, it is stopped as `Fenced` and nothing is written. Who has claimed it and
+    /// not written yet is fenced, as by [`StorageController::open_world`].
     ///
     /// # Errors
     /// `Invalid` if the world is open, or being opened; `Closed` after shutdown.
