@@ -281,11 +281,14 @@ impl Parameters<'_> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// `Invalid` if parameters were not asked for, naming all of them and those there are.
+    /// `Invalid` if parameters were not asked for, naming all of them and those there are, and who
+    /// reads them if they are settings of the controller.
     pub fn finish(self) -> Result<()> {
         let given = self.url.parameters.keys();
         let unknown = given.filter(|name| !self.known.contains(&name.as_str()));
-        let unknown: Vec<_> = unknown.map(|name| format!("{name:?}")).collect();
+        let unknown: Vec<_> = unknown.collect();
+        let settings = unknown.iter().any(|name| name.starts_with(SETTINGS));
+        let unknown: Vec<_> = unknown.iter().map(|name| format!("{name:?}")).collect();
         let are_not = match unknown.len() {
             0 => return Ok(()),
             1 => format!("parameter {} is not", unknown.join("")),
@@ -297,12 +300,22 @@ impl Parameters<'_> {
         } else {
             format!("there are {}", self.known.join(", "))
         };
+        let read_elsewhere = match settings {
+            true => {
+                "; settings of the controller, which begin with `persist_`, are read by \
+                 `StorageConfig::from_url`"
+            }
+            false => "",
+        };
         Err(Error::new(
             ErrorKind::Invalid,
-            format!("store URL {url}: {are_not} known; {there_are}"),
+            format!("store URL {url}: {are_not} known; {there_are}{read_elsewhere}"),
         ))
     }
 }
+
+/// With this begin parameters that are settings of the controller, and none of a store.
+const SETTINGS: &str = "persist_";
 
 pub(crate) const COUNT_ALLOWED: &str = "a whole number from 1";
 pub(crate) const MS_ALLOWED: &str = "a whole number of milliseconds up to 2147483647";
@@ -436,6 +449,20 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "store URL memory:: parameters \"foo\", \"nonsense\" are not known; it takes none"
+        );
+    }
+
+    #[test]
+    fn who_reads_the_settings_of_the_controller_is_told() {
+        let url = url("sqlite:a?persist_flush_interval_ms=5&colour=red");
+        let mut parameters = url.parameters();
+        assert_eq!(parameters.take_count("pool_size").unwrap(), None);
+        let error = parameters.finish().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "store URL sqlite:a: parameters \"colour\", \"persist_flush_interval_ms\" are not \
+             known; there are pool_size; settings of the controller, which begin with `persist_`, \
+             are read by `StorageConfig::from_url`"
         );
     }
 

@@ -6,10 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aqevia::{Captured, Collection, Cut, Key, Limit, Payload, Reads, StateRange, StateSource};
-use aqevia::{StorageConfig, StorageController, WorldId, WorldRecord, block_on};
+use aqevia::{StorageController, WorldId, WorldRecord, block_on};
+use examples::config;
 use examples::log::to_stderr;
 
-const STORE: &str = "sqlite:game_loop.sqlite?persist_auto_save_interval_ms=250";
+/// What holds unless the environment or the URL says otherwise.
+const SETTINGS: [(&str, &str); 2] = [
+    ("AQEVIA_SQLITE_PATH", "game_loop.sqlite"),
+    ("PERSIST_AUTO_SAVE_INTERVAL_MS", "250"),
+];
 
 /// How many points each ship has: the game's state, behind the game's lock.
 #[derive(Default)]
@@ -32,9 +37,9 @@ impl StateSource for Game {
 
 fn main() -> anyhow::Result<()> {
     to_stderr();
-    let url = std::env::args().nth(1);
+    let mut arguments = config::arguments(include_str!("game_loop.rs"))?;
     // Settings of the controller may stand in the URL: `…?persist_auto_save_interval_ms=100`
-    let config = StorageConfig::from_url(url.as_deref().unwrap_or(STORE))?;
+    let config = config::read(arguments.next(), &SETTINGS)?;
     let store = aqevia::open_with(&config)?;
     let controller = StorageController::start_blocking(store, config.controller)?;
     let world = controller.open_world_blocking(WorldId::new("arda")?)?;

@@ -5,8 +5,10 @@ use std::io::{Write, stdout};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use aqevia::layer::{Metrics, Trace};
-use aqevia::{Payload, StorageConfig, StorageController, World, WorldId, WorldRecord, metric};
+use aqevia::{Payload, StorageController, World, WorldId, WorldRecord, metric};
+use examples::config;
 use examples::log::to_stderr;
 use examples::prometheus::Prometheus;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -15,21 +17,26 @@ use tokio::net::{TcpListener, TcpStream};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     to_stderr();
-    let mut arguments = std::env::args().skip(1);
-    let url = arguments.next();
-    let address = arguments.next();
+    let mut arguments = config::arguments(include_str!("metrics.rs"))?;
+    let config = config::read(
+        arguments.next(),
+        &[("AQEVIA_SQLITE_PATH", "metrics.sqlite")],
+    )?;
+    let address = arguments.next().unwrap_or("127.0.0.1:9184".into());
+    // Order matters: a second program finds the address taken before it takes the world.
+    let listener = TcpListener::bind(&address).await;
+    let listener =
+        listener.with_context(|| format!("listen on {address:?} (an address is HOST:PORT)"))?;
     // Order matters: the recorder comes before what is recorded.
     let prometheus = Prometheus::default();
     prometheus.install()?;
     metric::describe();
 
-    let config = StorageConfig::from_url(url.as_deref().unwrap_or("sqlite:metrics.sqlite"))?;
     let store = aqevia::open_with(&config)?;
     let store = Arc::new(Metrics::new(Trace::new(store)));
     let controller = StorageController::start(store, config.controller).await?;
     let world = controller.open_world(WorldId::new("arda")?).await?;
     let engine = tokio::spawn(play(world));
-    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9184")).await?;
     writeln!(stdout(), "listening on {}", listener.local_addr()?)?;
     loop {
         let client = tokio::select! {

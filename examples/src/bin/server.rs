@@ -2,10 +2,12 @@
 //! `cargo run --bin server [URL [ADDRESS]]`, then `printf 'west sails\n' | nc localhost 7007`
 
 use std::io::{Write, stdout};
+use std::sync::Arc;
 
-use anyhow::Context;
-use aqevia::{Collection, Key, Payload, StorageConfig, StorageController};
-use aqevia::{World, WorldId, WorldRecord};
+use anyhow::{Context, anyhow};
+use aqevia::layer::Trace;
+use aqevia::{Collection, Key, Payload, StorageController, World, WorldId, WorldRecord};
+use examples::config;
 use examples::log::to_stderr;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,18 +16,20 @@ use tokio::task::JoinSet;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     to_stderr();
-    let mut arguments = std::env::args().skip(1);
-    let url = arguments.next();
-    let address = arguments.next();
-    let config = StorageConfig::from_url(url.as_deref().unwrap_or("sqlite:server.sqlite"))?;
-    let store = aqevia::open_with(&config)?;
+    let mut arguments = config::arguments(include_str!("server.rs"))?;
+    let config = config::read(arguments.next(), &[("AQEVIA_SQLITE_PATH", "server.sqlite")])?;
+    let address = arguments.next().unwrap_or("127.0.0.1:7007".into());
+    // Order matters: a second server finds the address taken before it takes the world.
+    let listener = TcpListener::bind(&address).await;
+    let listener =
+        listener.with_context(|| format!("listen on {address:?} (an address is HOST:PORT)"))?;
+    let store = Arc::new(Trace::new(aqevia::open_with(&config)?));
     let controller = StorageController::start(store, config.controller).await?;
     let world = controller.open_world(WorldId::new("arda")?).await?;
-    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:7007")).await?;
     writeln!(stdout(), "listening on {}", listener.local_addr()?)?;
 
     let mut clients = JoinSet::new();
-    loop {
+    let ended = loop {
         tokio::select! {
             accepted = listener.accept() => {
                 clients.spawn(serve(accepted?.0, world.clone()));
@@ -35,12 +39,14 @@ async fn main() -> anyhow::Result<()> {
                     tracing::warn!("a client: {error:#}");
                 }
             }
-            stop = tokio::signal::ctrl_c() => break stop?,
+            // Another process has claimed it, or the store takes nothing any more.
+            error = world.wait_stopped() => break Err(anyhow!(error).context("world stopped")),
+            stop = tokio::signal::ctrl_c() => break Ok(stop?),
         }
-    }
+    };
     clients.shutdown().await;
     // What a client was told is durable; this also persists what nobody waited for.
-    Ok(controller.shutdown().await?)
+    ended.and(controller.shutdown().await.map_err(Into::into))
 }
 
 /// Puts a text under a key for each line `KEY TEXT`.

@@ -2,6 +2,7 @@
 //! `cargo run --release --bin tick -- --help`
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
         return ExitCode::from(WRONG_ARGUMENTS);
     }
     to_stderr();
+    if let Err(error) = make_plot(&options) {
+        return ended(Err(error));
+    }
     if options.fault == Fault::Full && !options.in_room {
         // In a store in files this goes on in a room of its own.
         if let Err(error) = enter_room(&options) {
@@ -58,17 +62,27 @@ fn enter_room(options: &Options) -> Result<()> {
     }
 }
 
-fn tell(options: &Options, report: &Report) -> Result<()> {
+/// Makes the file that is written in the end, or leaves what is in it until then.
+fn make_plot(options: &Options) -> Result<()> {
     if let Some(path) = &options.plot {
-        let written = std::fs::write(path, svg(report)?);
-        written.with_context(|| format!("write {}", path.display()))?;
+        let made = File::options().create(true).append(true).open(path);
+        made.with_context(|| format!("--plot: write {}", path.display()))?;
     }
+    Ok(())
+}
+
+fn tell(options: &Options, report: &Report) -> Result<()> {
     let mut out = io::stdout().lock();
     match options.json {
         true => writeln!(out, "{:#}", json(report))?,
         false => write!(out, "{report}")?,
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if let Some(path) = &options.plot {
+        let written = std::fs::write(path, svg(report)?);
+        written.with_context(|| format!("--plot: write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn ended(result: Result<()>) -> ExitCode {

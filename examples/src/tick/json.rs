@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::report::{Report, SHARES, Times};
+use crate::replay::halt::Signal;
 
 /// The report as one JSON object. Times are in microseconds unless their names say otherwise.
 #[must_use]
@@ -20,7 +21,7 @@ pub fn json(report: &Report) -> Value {
             "met": goal.is_met(),
         })
     });
-    let differences: Vec<&str> = report.verdict.differences.told().collect();
+    let ran_to_its_end = report.stopped_by.is_none();
     json!({
         "store": report.store,
         "fault": options.fault.name(),
@@ -31,6 +32,7 @@ pub fn json(report: &Report) -> Value {
         "fault_ended_s": seen.fault_ended_s,
         "degraded": report.degraded(),
         "recovered_s": seen.recovered_s,
+        "stopped_by": report.stopped_by.map(Signal::name),
         "ticks": report.played.ticks.len(),
         "frames_missed": report.missed(),
         "tick_us": times(&report.whole),
@@ -51,15 +53,20 @@ pub fn json(report: &Report) -> Value {
         "captured": stats.captured,
         "retries": stats.retries,
         "dead_letters": stats.dead_letters,
-        "shutdown_s": report.shutdown_s,
+        "shutdown_s": ran_to_its_end.then_some(report.shutdown_s),
         "goals": goals,
-        "stored": {
-            "entities": report.verdict.entities,
-            "events": report.verdict.events,
-            "events_accepted": report.played.events,
-            "differences": report.verdict.differences.count(),
-            "first_differences": differences,
-        },
+        "stored": ran_to_its_end.then(|| stored(report)),
+    })
+}
+
+fn stored(report: &Report) -> Value {
+    let differences: Vec<&str> = report.verdict.differences.told().collect();
+    json!({
+        "entities": report.verdict.entities,
+        "events": report.verdict.events,
+        "events_accepted": report.played.events,
+        "differences": report.verdict.differences.count(),
+        "first_differences": differences,
     })
 }
 

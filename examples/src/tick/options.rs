@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aqevia::{StorageConfig, StoreUrl};
 use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, ValueEnum};
 
 use crate::replay::options::{no_url, without_values};
@@ -26,26 +27,26 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "none")]
     pub fault: Fault,
     /// For how long the engine runs before
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     pub before: Duration,
     /// How long the fault lasts
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     pub lasts: Duration,
     /// For how long the engine runs on after the controller has recovered
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     pub after: Duration,
     /// How many entities there are
-    #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub entities: u32,
     /// How many of them change each tick
-    #[arg(long, value_name = "COUNT", default_value = "2000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "2000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub dirty: u32,
     /// How many events are told each tick
-    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, default_value = "20", value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub events: u32,
     /// How often what is dirty is captured, in milliseconds; unless given, 500 or what
     /// `PERSIST_AUTO_SAVE_INTERVAL_MS` says
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub auto_save: Option<u32>,
     /// Print the report as JSON
     #[arg(long)]
@@ -78,7 +79,8 @@ The program calls `docker`. A server that does not answer is waited for, and cou
 the URL's `reply_timeout_ms` only.
 
 Exit codes: 0 if the controller recovered and all is stored, once; 1 if not, or if something failed;
-2 if the arguments are wrong; 130 after SIGINT and 143 after SIGTERM. Times are no reason to fail.";
+2 if the arguments are wrong; 130 after SIGINT and 143 after SIGTERM, which end a run with the report
+of what was measured so far. Times are no reason to fail.";
 
 /// What befalls a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -128,9 +130,12 @@ impl Options {
     /// Reads the arguments of a program, its name first.
     ///
     /// # Errors
-    /// What is wrong with them, or the help that they ask for. No value is shown.
+    /// What is wrong with them, or the help that they ask for. No value is shown that may be a URL.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(arguments).map_err(without_values)
+        Self::try_parse_from(arguments).map_err(|error| match shows_no_url(&error) {
+            true => error,
+            false => without_values(error),
+        })
     }
 
     /// The store and the settings of the controller.
@@ -151,11 +156,19 @@ impl Options {
         Ok(config)
     }
 
-    /// Refuses a store whose URL is not one, or that the fault cannot befall.
+    /// Refuses a store whose URL is not one, or that the fault cannot befall, and more changes a
+    /// tick than there are entities.
     ///
     /// # Errors
     /// What is wrong, without the URL's password, and what to do.
     pub fn check(&self) -> Result<(), String> {
+        let (dirty, entities) = (self.dirty, self.entities);
+        if dirty > entities {
+            return Err(format!(
+                "--dirty {dirty}: no more can change each tick than there are, and --entities is \
+                 {entities}"
+            ));
+        }
         let url: StoreUrl = self
             .store
             .parse()
@@ -185,6 +198,14 @@ impl Options {
             "" => Ok(()),
             advice => Err(format!("--fault {fault}: {advice}")),
         }
+    }
+}
+
+/// Whether an error is about a value that is no URL, nor a part of one.
+fn shows_no_url(error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => !value.contains([':', '/', '@', '%']),
+        _ => false,
     }
 }
 
@@ -232,6 +253,58 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        let arguments = [&["tick"], arguments].concat();
+        let read = Options::read(arguments.into_iter().map(OsString::from));
+        read.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_number_that_does_not_do_is_named_with_its_option() {
+        for option in [
+            "before",
+            "lasts",
+            "after",
+            "entities",
+            "dirty",
+            "events",
+            "auto-save",
+        ] {
+            let said = refused(&[&format!("--{option}"), "-1"]);
+            assert!(
+                said.contains("invalid value '-1'") && said.contains(&format!("--{option}")),
+                "{said}"
+            );
+        }
+        let said = refused(&["--fault", "fire"]);
+        assert!(said.contains("'fire'") && said.contains("pause"), "{said}");
+    }
+
+    #[test]
+    fn what_may_be_a_url_is_not_shown() {
+        for arguments in [
+            &["--before", "postgres://u:secret@host/d"][..],
+            &["--fault", "u:secret"],
+            &["--fault", "secret@host"],
+            &["--fault", "u%3Asecret"],
+            &["--plot", "postgres://u:secret@host/d"],
+            &["postgres://u:secret@host/d"],
+            &["secret"],
+            &["--secret@host"],
+        ] {
+            let said = refused(arguments);
+            assert!(!said.contains("secret"), "{said}");
+        }
+    }
+
+    #[test]
+    fn no_more_entities_change_than_there_are() {
+        let read = |dirty| Options::try_parse_from(["tick", "--entities", "10", "--dirty", dirty]);
+        assert_eq!(read("10").unwrap().check(), Ok(()));
+        let refused = read("11").unwrap().check().unwrap_err();
+        assert!(refused.contains("--entities is 10"), "{refused}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::engine::{Played, TICK, Tick};
 use super::options::{Fault, Options};
 use super::verify::Verdict;
 use super::watch::Sample;
+use crate::replay::halt::Signal;
 use crate::replay::played::Latency;
 use crate::replay::report::{Count, readable};
 
@@ -97,6 +98,8 @@ pub struct Report {
     pub stats: ControllerStats,
     /// How long it took to save, to persist and to close in the end.
     pub shutdown_s: f64,
+    /// The signal that ended the run before anything was compared.
+    pub stopped_by: Option<Signal>,
     /// What is stored.
     pub verdict: Verdict,
 }
@@ -146,6 +149,7 @@ impl Report {
             held: Times::of(held.into_iter()),
             stats: ControllerStats::default(),
             shutdown_s: 0.0,
+            stopped_by: None,
             verdict: Verdict::default(),
             played,
             seen,
@@ -203,9 +207,12 @@ impl Report {
         ]
     }
 
-    /// The exit code: 0 if the controller recovered and all is stored once.
+    /// The exit code: 0 if the controller recovered and all is stored once, or that of a signal.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
+        if let Some(signal) = self.stopped_by {
+            return signal.exit_code();
+        }
         let stored = self.verdict.differences.count() == 0;
         u8::from(!stored || self.seen.recovered_s.is_none())
     }
@@ -241,11 +248,13 @@ impl fmt::Display for Report {
                 Count(stats.dead_letters)
             ),
         )?;
-        row(
-            f,
-            "end",
-            format_args!("all persisted in {:.2} s", self.shutdown_s),
-        )?;
+        if self.stopped_by.is_none() {
+            row(
+                f,
+                "end",
+                format_args!("all persisted in {:.2} s", self.shutdown_s),
+            )?;
+        }
         for goal in self.goals() {
             let Goal {
                 name,
@@ -337,6 +346,7 @@ impl fmt::Display for Course<'_> {
                 write!(f, "; {degraded}, recovered {seconds:.1} s later")
             }
             Some(_) => write!(f, "; {degraded}"),
+            None if report.stopped_by.is_some() => write!(f, "; {degraded}"),
             None => write!(f, "; {degraded}, NOT RECOVERED"),
         }
     }
@@ -347,6 +357,10 @@ struct Stored<'a>(&'a Report);
 
 impl fmt::Display for Stored<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(signal) = self.0.stopped_by {
+            let name = signal.name();
+            return write!(f, "stopped by {name} before anything was compared");
+        }
         let verdict = &self.0.verdict;
         let (entities, events) = (Count(verdict.entities), Count(verdict.events));
         if verdict.differences.count() == 0 {

@@ -17,7 +17,7 @@ use super::options::Options;
 use super::report::{Report, Seen};
 use super::verify::{Verdict, compare};
 use super::watch::{Sample, Watch};
-use crate::replay::halt::Halt;
+use crate::replay::halt::{Halt, Signal};
 use crate::replay::stored::Stored;
 use crate::replay::wait::Waiter;
 
@@ -26,7 +26,8 @@ const RECOVERY: Duration = Duration::from_secs(120);
 /// What the exposure may be, beyond twice what it was before the fault, to count as recovered.
 const SETTLED_S: f64 = 1.0;
 
-/// Runs an engine through a fault, as the options say.
+/// Runs an engine through a fault, as the options say, unless a signal ends the run: then the report
+/// is of what was measured so far, and nothing is compared.
 ///
 /// # Errors
 /// What kept it from running to its end, or from closing the store with everything in it.
@@ -63,9 +64,14 @@ impl Run<'_> {
         let world = self.controller.open_world_blocking(world)?;
         self.controller
             .set_state_source(Arc::clone(&self.galaxy) as _)?;
-        let (played, seen) = self.play(&world, harm)?;
+        let (played, seen, stopped_by) = self.play(&world, harm)?;
         let held = self.galaxy.lock().take_held();
         let mut report = Report::new(self.options, &self.config.url, played, seen, held);
+        if stopped_by.is_some() {
+            report.stopped_by = stopped_by;
+            report.count(&self.controller.stats());
+            return Ok(report);
+        }
 
         let begin = Instant::now();
         let info = self.controller.store_info();
@@ -107,7 +113,8 @@ impl Run<'_> {
         compare(stored, world, &self.galaxy, report.played.events)
     }
 
-    fn play(&self, world: &World, mut harm: Harm) -> Result<(Played, Seen), Halt> {
+    /// What the engine did, what was seen, and the signal that ended it early.
+    fn play(&self, world: &World, mut harm: Harm) -> Result<(Played, Seen, Option<Signal>), Halt> {
         let begin = Instant::now();
         let running = Running::begin(self, world, begin);
         let watch = Watch::begin(Arc::clone(&self.controller), begin);
@@ -119,9 +126,13 @@ impl Run<'_> {
             line,
             seen: Seen::default(),
         };
-        course.run(self.options, &mut harm, begin)?;
+        let stopped_by = match course.run(self.options, &mut harm, begin) {
+            Ok(()) => None,
+            Err(Halt::Signal(signal)) => Some(signal),
+            Err(halt) => return Err(halt),
+        };
         let seen = course.seen;
-        Ok((running.end().map_err(Halt::Store)?, seen))
+        Ok((running.end().map_err(Halt::Store)?, seen, stopped_by))
     }
 }
 

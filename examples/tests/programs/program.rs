@@ -1,9 +1,21 @@
 //! A program that serves until it is told to stop.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
+
+/// A program to be run, without the settings of whoever runs the tests.
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("AQEVIA_") || shown.starts_with("PERSIST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
 
 /// A running program, which is killed when this is dropped.
 pub(crate) struct Program {
@@ -15,7 +27,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts a program on a store, and waits until it listens. It logs from a level on.
     pub(crate) fn start(program: &str, url: &str, level: &str) -> Result<Self> {
-        let mut child = Command::new(program)
+        let mut child = command(program)
             .args([url, "127.0.0.1:0"])
             .env("RUST_LOG", format!("aqevia_storage={level}"))
             .stdout(Stdio::piped())
@@ -34,12 +46,17 @@ impl Program {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", "INT", &id]).status()?;
         ensure!(sent.success(), "kill -s INT {id}: {sent}");
+        let (status, logged) = self.wait()?;
+        ensure!(status.success(), "{status}: {logged}");
+        Ok(logged)
+    }
+
+    /// Waits until it ends by itself; how, and what it logged.
+    pub(crate) fn wait(&mut self) -> Result<(ExitStatus, String)> {
         let mut logged = String::new();
         let stderr = self.child.stderr.as_mut().context("no standard error")?;
         stderr.read_to_string(&mut logged)?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "{status}: {logged}");
-        Ok(logged)
+        Ok((self.child.wait()?, logged))
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Times are bounded generously: other programs run beside a test.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use conformance::engines::postgres::RestartableServer;
@@ -38,6 +40,10 @@ const ROOM_BYTES: i64 = 192 << 20;
 const NO_ROOM: &str = "AQEVIA_TEST_NO_ROOM";
 
 fn tick(arguments: &[&str]) -> Result<Output> {
+    Ok(command(arguments).output()?)
+}
+
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tick"));
     for (name, _) in std::env::vars_os() {
         let shown = name.to_string_lossy();
@@ -45,7 +51,8 @@ fn tick(arguments: &[&str]) -> Result<Output> {
             command.env_remove(name);
         }
     }
-    Ok(command.args(arguments).output()?)
+    command.args(arguments);
+    command
 }
 
 /// Runs the program to its end; its report.
@@ -203,5 +210,48 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() -> Result<()> {
         assert!(told.contains(said) && !told.contains("u:secret"), "{told}");
     }
     assert_eq!(std::fs::read_dir(folder.path().join("store"))?.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_plot_that_cannot_be_written_and_too_many_changes_are_refused_before_the_run() -> Result<()> {
+    let (folder, url) = sqlite("")?;
+    let nowhere = folder.path().join("nowhere/tick.svg");
+    let nowhere = nowhere.to_str().context("a path in UTF-8")?;
+    for (arguments, code, said) in [
+        (["--plot", nowhere], 1, nowhere),
+        (["--dirty", "20001"], 2, "--entities is 20000"),
+        (["--before", "-1"], 2, "invalid value '-1' for '--before"),
+    ] {
+        let output = tick(&[&["--store", &url], &arguments[..]].concat())?;
+        let told = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(said), "{told}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("store"))?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_signal_ends_the_run_with_what_was_measured() -> Result<()> {
+    let (folder, url) = sqlite("")?;
+    let mut running = command(&["--store", &url, "--before", "600"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let store = folder.path().join("store/tick.sqlite");
+    // Signals are caught before the store is made.
+    while !store.exists() {
+        ensure!(running.try_wait()?.is_none(), "it has ended");
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    let id = running.id().to_string();
+    let sent = Command::new("kill").args(["-s", "INT", &id]).status()?;
+    ensure!(sent.success(), "kill -s INT {id}: {sent}");
+    let output = running.wait_with_output()?;
+    let said = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("in our calls"), "{said}");
+    assert!(said.contains("stopped by SIGINT before"), "{said}");
     Ok(())
 }
