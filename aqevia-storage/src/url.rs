@@ -314,8 +314,9 @@ impl Parameters<'_> {
     }
 }
 
-/// With this begin parameters that are settings of the controller, and none of a store.
-const SETTINGS: &str = "persist_";
+/// Parameters that are settings of the controller begin with this, and are then named as the
+/// variables are. No parameter of a store does.
+pub(crate) const SETTINGS: &str = "persist_";
 
 pub(crate) const COUNT_ALLOWED: &str = "a whole number from 1";
 pub(crate) const MS_ALLOWED: &str = "a whole number of milliseconds up to 2147483647";

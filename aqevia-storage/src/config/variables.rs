@@ -6,7 +6,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{ControllerConfig, PoolConfig, set};
-use crate::url::{COUNT_ALLOWED, MS_ALLOWED, read_count, read_ms};
+use crate::url::{COUNT_ALLOWED, MS_ALLOWED, SETTINGS, read_count, read_ms};
 use crate::{CacheConfig, Error, ErrorKind, Result, SchemaPolicy, StoreUrl};
 
 /// Every variable that is read.
@@ -97,10 +97,6 @@ pub(super) struct Variables {
     /// The URL whose parameters go before variables, and those of them that are settings.
     url: Option<(StoreUrl, BTreeMap<String, String>)>,
 }
-
-/// Parameters of a URL that are settings of the controller begin with this, and are then named as
-/// the variables are.
-const SETTINGS: &str = "persist_";
 
 const FLAG_ALLOWED: &str = "true or false";
 const OWNER_ALLOWED: &str = "a name of 1 to 128 bytes without control characters";
