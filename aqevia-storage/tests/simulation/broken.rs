@@ -40,7 +40,7 @@ const fn defect(clause: &'static str, name: &'static str, start: Start) -> Defec
     }
 }
 
-const DEFECTS: [Defect; 18] = [
+const DEFECTS: [Defect; 19] = [
     defect(
         "C1",
         "acknowledges before it is stored",
@@ -55,6 +55,7 @@ const DEFECTS: [Defect; 18] = [
     defect("C2", "swaps two records", calls::swaps),
     defect("C3", "lets the buffer grow", calls::grows),
     defect("C3", "hands back too little", calls::hands_back_less),
+    defect("C3", "tells half of what waits", states::hides_exposure),
     defect("C4", "splits a group", calls::splits),
     defect(
         "C4",

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aqevia_storage::{
-    Captured, ControllerConfig, Cut, Entity, Refused, Result, StateSource, StorageBackend,
-    Unflushed, WorldId, WorldRecord,
+    Captured, ControllerConfig, Cut, Entity, Exposure, Refused, Result, StateSource,
+    StorageBackend, Unflushed, WorldId, WorldRecord,
 };
 use async_trait::async_trait;
 
@@ -124,6 +124,25 @@ impl Subject for IsAlwaysHealthy {
 
     fn is_healthy(&self) -> bool {
         true
+    }
+}
+
+/// Tells of less than a crash would lose.
+struct HidesExposure(Real);
+
+pub(super) fn hides_exposure(store: Arc<dyn StorageBackend>, config: ControllerConfig) -> Started {
+    start(store, config, |real, _| HidesExposure(real))
+}
+
+impl Subject for HidesExposure {
+    fn real(&self) -> &Real {
+        &self.0
+    }
+
+    fn exposure(&self) -> Exposure {
+        let mut exposure = self.0.controller.exposure();
+        exposure.records /= 2;
+        exposure
     }
 }
 

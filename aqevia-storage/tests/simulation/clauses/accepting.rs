@@ -126,7 +126,15 @@ pub(crate) fn each_record_is_persisted_once_in_order(facts: &Facts<'_>) -> Resul
 pub(crate) fn the_bound_is_held(facts: &Facts<'_>) -> Result<(), String> {
     for (at, event) in facts.events.iter().enumerate() {
         match event {
-            Event::Exposed(exposure) => exposure_is_within(facts, exposure)?,
+            Event::Exposed(exposure) => {
+                exposure_is_within(facts, exposure)?;
+                let held = held_at_least(facts, at);
+                let told = exposure.records >= held && (held == 0 || exposure.oldest.is_some());
+                ensure!(
+                    told,
+                    "{held} records wait at {at}, and told is {exposure:?}"
+                );
+            }
             Event::Accepted { records, .. } => {
                 ensure!(
                     fits(facts, records),
