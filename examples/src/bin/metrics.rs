@@ -2,6 +2,7 @@
 //! `cargo run --bin metrics [URL [ADDRESS]]`, then `curl localhost:9184/metrics`
 
 use std::io::{Write, stdout};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +39,12 @@ async fn main() -> anyhow::Result<()> {
     let world = controller.open_world(WorldId::new("arda")?).await?;
     let engine = tokio::spawn(play(world));
     writeln!(stdout(), "listening on {}", listener.local_addr()?)?;
+    // One for the whole loop: it would miss a signal that comes while something else is done.
+    let mut stop = pin!(tokio::signal::ctrl_c());
     loop {
         let client = tokio::select! {
             accepted = listener.accept() => accepted?.0,
-            stop = tokio::signal::ctrl_c() => break stop?,
+            stop = &mut stop => break stop?,
         };
         // The age of what waits grows also while nothing happens.
         controller.record_metrics();

@@ -2,6 +2,7 @@
 //! `cargo run --bin server [URL [ADDRESS]]`, then `printf 'west sails\n' | nc localhost 7007`
 
 use std::io::{Write, stdout};
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -28,6 +29,8 @@ async fn main() -> anyhow::Result<()> {
     let world = controller.open_world(WorldId::new("arda")?).await?;
     writeln!(stdout(), "listening on {}", listener.local_addr()?)?;
 
+    // One for the whole loop: it would miss a signal that comes while something else is done.
+    let mut stop = pin!(tokio::signal::ctrl_c());
     let mut clients = JoinSet::new();
     let ended = loop {
         tokio::select! {
@@ -41,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
             }
             // Another process has claimed it, or the store takes nothing any more.
             error = world.wait_stopped() => break Err(anyhow!(error).context("world stopped")),
-            stop = tokio::signal::ctrl_c() => break Ok(stop?),
+            stop = &mut stop => break Ok(stop?),
         }
     };
     clients.shutdown().await;
