@@ -92,8 +92,10 @@ impl<'a> Run<'a> {
     async fn all(self, lost: Lost) {
         for step in &self.plan.steps {
             self.step(step).await;
+            // Under the lock nothing is accepted meanwhile on the thread of the state source.
+            let mut memoir = self.history.lock();
             let exposure = self.engine.subject.exposure();
-            self.history.note(Event::Exposed(exposure));
+            memoir.events.push(Event::Exposed(exposure));
         }
         let end = &self.plan.end;
         match end.outage {
