@@ -24,13 +24,11 @@ impl StateSource for Game {
     /// Copies what is dirty while it holds the lock; it is encoded afterwards.
     fn capture(&self, _world: &WorldId, cut: Cut<'_>) -> Vec<Captured> {
         let ships = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let captured = cut
-            .take()
-            .into_iter()
-            .map(|ship| match ships.get(&ship.key).copied() {
-                Some(points) => Captured::put(ship, 0, move || Payload::json(&points)),
-                None => Captured::delete(ship, 0),
-            });
+        let dirty = cut.take().into_iter();
+        let captured = dirty.map(|ship| match ships.get(&ship.key).copied() {
+            Some(points) => Captured::put(ship, 0, move || Payload::json(&points)),
+            None => Captured::delete(ship, 0),
+        });
         captured.collect()
     }
 }
