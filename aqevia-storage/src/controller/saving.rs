@@ -246,11 +246,10 @@ pub(super) fn take(lane: &mut Lane, mut capture: Capture, inbox: &Inbox) -> usiz
 fn refuse_what_never_fits(capture: &mut Capture, inbox: &Inbox) {
     let config = inbox.config();
     let bytes_max = config.batch_bytes_max.min(config.pending_bytes_max);
-    let records = std::mem::take(&mut capture.records);
-    let (fitting, larger): (Vec<_>, Vec<_>) = records
-        .into_iter()
-        .partition(|record| record.bytes() <= bytes_max);
-    capture.records = fitting;
+    let larger = capture
+        .records
+        .extract_if(.., |record| record.bytes() > bytes_max);
+    let larger: Vec<_> = larger.collect();
     for record in larger {
         let Some(entity) = entity(&record) else {
             continue;
