@@ -8,14 +8,13 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::group::Group;
 use super::health::Health;
 use super::inbox::{Inbox, Message};
 use super::jobs::Done;
 use super::lane::{Lane, LaneId, Settled};
 use super::report::Report;
 use super::retry::Retry;
-use super::shared::{Unpersisted, WorldShared};
+use super::shared::WorldShared;
 use super::ticket::Unflushed;
 use crate::{Batch, Error, ErrorKind, Part, Receipt, Result, StorageBackend};
 
@@ -32,7 +31,7 @@ pub(super) struct FlushLoop {
     pub(super) lanes: BTreeMap<LaneId, Lane>,
     /// The others: however many there are, they cost nothing.
     pub(super) resting: HashMap<LaneId, Lane>,
-    /// Empty, and as large as the last messages were, up to [`MESSAGES_KEPT`].
+    /// Empty, and as large as the last messages were, up to a bound.
     pub(super) messages: Vec<Message>,
     /// Worlds that are to be closed, and who hears of it. Empty but while messages are taken.
     pub(super) closing: Vec<(Arc<WorldShared>, oneshot::Sender<bool>)>,
@@ -65,9 +64,6 @@ enum Event {
     /// Something came, or is due.
     Look,
 }
-
-/// For how many messages the room is kept from flush to flush.
-const MESSAGES_KEPT: usize = 1 << 16;
 
 /// How long a store may leave a batch without an answer until the controller counts as degraded.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -280,67 +276,6 @@ impl FlushLoop {
         self.lanes.values().filter_map(Lane::oldest).min()
     }
 
-    pub(super) fn take_messages(&mut self) {
-        let mut messages = self.inbox.take(std::mem::take(&mut self.messages));
-        for message in messages.drain(..) {
-            self.take_message(message);
-        }
-        messages.shrink_to(MESSAGES_KEPT);
-        self.messages = messages;
-        // Order matters: what was accepted after a world was to be closed keeps it open.
-        for (world, answer) in std::mem::take(&mut self.closing) {
-            let closed = self.close_world(&world);
-            // Nobody may be waiting any more.
-            let _ = answer.send(closed);
-        }
-        // Those of a world that was stopped are not the loop's any more.
-        self.inbox.keep_oldest(self.oldest());
-    }
-
-    fn take_message(&mut self, message: Message) {
-        match message {
-            Message::Open(lane) => {
-                let id = lane.id();
-                self.lanes.insert(id, *lane);
-                if let Some(cause) = self.halted.clone() {
-                    self.stop(id, &cause);
-                }
-            }
-            Message::Group(group) => {
-                let inbox = Arc::clone(&self.inbox);
-                match self.lane(group.world.lane()) {
-                    Some(lane) => lane.push(group, &inbox),
-                    None => refuse(group, &inbox),
-                }
-            }
-            Message::Cut(world) => {
-                if let Some(lane) = self.lane(world.lane()) {
-                    lane.cut();
-                }
-            }
-            Message::Save(world, waiter) => {
-                // Where there is no lane, dropping the waiter tells it.
-                if let Some(lane) = self.lane(world.lane()) {
-                    lane.saving().ask(Some(waiter));
-                    self.begin_capture(world.lane());
-                }
-            }
-            Message::Close(world, answer) => self.closing.push((world, answer)),
-        }
-    }
-
-    /// Lets a world go of which nothing is only in memory.
-    fn close_world(&mut self, world: &Arc<WorldShared>) -> bool {
-        let Some(lane) = self.lane(world.lane()) else {
-            return true;
-        };
-        if !lane.is_clean() || !world.close_if_clean(&self.inbox) {
-            return false;
-        }
-        self.forget(world.lane());
-        true
-    }
-
     fn next_parts(&mut self) -> Vec<(LaneId, Arc<Part>)> {
         let now = Instant::now();
         let mut parts = Vec::new();
@@ -418,7 +353,7 @@ impl FlushLoop {
         }
     }
 
-    fn forget(&mut self, id: LaneId) {
+    pub(super) fn forget(&mut self, id: LaneId) {
         if let Some(lane) = self.lanes.remove(&id) {
             self.stopped.retain(|world| !world.is_settled());
             self.stopped.push(lane.into_world());
@@ -487,29 +422,4 @@ async fn answers(flushing: &mut Option<Flushing>) -> Vec<Result<Receipt>> {
     };
     answers.resize_with(count, || Err(unknown()));
     answers
-}
-
-/// Answers a group of a world that was stopped, and keeps its records.
-fn refuse(group: Group, inbox: &Inbox) {
-    let ended = || Error::closed("the world is not open");
-    let error = group.world.stopped().cloned().unwrap_or_else(ended);
-    inbox.settle(group.size());
-    let left = Unpersisted {
-        pending: group.records,
-        ..Unpersisted::default()
-    };
-    if !left.is_empty() {
-        tracing::error!(
-            target: "aqevia_storage::controller",
-            world = %group.world.id(),
-            unpersisted = ?left,
-            %error,
-            "a group was accepted while its world was stopped"
-        );
-    }
-    group.world.keep(left);
-    if let Some(answer) = group.answer {
-        // Nobody may be waiting any more.
-        drop(answer.send(Err(error)));
-    }
 }

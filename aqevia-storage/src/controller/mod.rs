@@ -16,6 +16,7 @@ mod in_flight;
 mod inbox;
 mod jobs;
 mod lane;
+mod messages;
 mod opening;
 mod reads;
 mod report;
