@@ -28,8 +28,8 @@ pub use cache::{CacheConfig, CacheStats, Cached, Evicted, WorldCache, WorldLoade
 pub use clock::Clock;
 pub use config::{ControllerConfig, PoolConfig, StorageConfig, unknown_variables};
 pub use controller::{
-    Captured, ControllerStats, Cut, Entity, Exposure, Health, Refused, Saved, StateSource,
-    StorageController, Ticket, Unflushed, Unpersisted, World, block_on,
+    Captured, ControllerStats, Cut, Entities, Entity, Exposure, Health, IntoEntities, Refused,
+    Saved, StateSource, StorageController, Ticket, Unflushed, Unpersisted, World, block_on,
 };
 pub use counter::{BatchNumber, Epoch, Sequence};
 pub use error::{Error, ErrorKind, Result};

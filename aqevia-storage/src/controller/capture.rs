@@ -1,25 +1,15 @@
 //! Capturing the state of dirty entities, from the engine's memory into groups.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::dirty::Names;
+use super::entity::{Entities, Entity};
 use super::inbox::Inbox;
 use super::shared::WorldShared;
-use crate::{Change, Collection, Error, ErrorKind, Key, Payload, Result, WorldId, WorldRecord};
-
-/// What an engine keeps a state of: a key in a collection.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Entity {
-    /// The kind of thing.
-    pub collection: Collection,
-    /// Which of them.
-    pub key: Key,
-}
+use crate::{Change, Error, ErrorKind, Payload, Result, WorldId, WorldRecord};
 
 /// The engine's side of capturing: gives the state of what was marked with
 /// [`World::mark_dirty`](crate::World::mark_dirty).
@@ -80,7 +70,7 @@ pub struct Cut<'a> {
 /// What a capture was given, once it has cut.
 #[derive(Debug, Default)]
 struct Given {
-    names: Arc<Names>,
+    entities: Entities,
     since: Option<Instant>,
     rest: usize,
 }
@@ -89,7 +79,7 @@ impl Cut<'_> {
     /// Takes what is dirty. Whatever is marked from now on is dirty again, and whatever is accepted
     /// from now on comes after what is captured.
     #[must_use]
-    pub fn take(self) -> Vec<Entity> {
+    pub fn take(self) -> Entities {
         let config = self.inbox.config();
         let most = config.batch_records_max.min(config.pending_records_max);
         // The engine holds its lock: whatever can be done later is.
@@ -100,7 +90,7 @@ impl Cut<'_> {
             self.inbox.note_dirty(self.world, since);
         }
         *self.given = Some(Given {
-            names: taken.names,
+            entities: taken.entities.clone(),
             since: taken.since,
             rest: taken.rest,
         });
@@ -197,13 +187,13 @@ pub(super) fn capture(source: &dyn StateSource, world: Arc<WorldShared>, inbox: 
     };
     let captured = catch_unwind(AssertUnwindSafe(|| source.capture(world.id(), cut)));
     let has_cut = given.is_some();
-    let Given { names, since, rest } = given.unwrap_or_default();
-    let mut asked: HashSet<Entity> = names.entities().into_iter().collect();
+    let given = given.unwrap_or_default();
+    let mut asked = Asked::new(given.entities);
     let mut capture = Capture {
         records: Vec::new(),
-        since: since.unwrap_or_else(Instant::now),
-        asked: asked.len(),
-        rest,
+        since: given.since.unwrap_or_else(Instant::now),
+        asked: asked.left,
+        rest: given.rest,
         failed: Vec::new(),
         failure: None,
         world,
@@ -213,7 +203,7 @@ pub(super) fn capture(source: &dyn StateSource, world: Arc<WorldShared>, inbox: 
             for captured in captured {
                 capture.add(captured, &mut asked);
             }
-            if !asked.is_empty() || !has_cut {
+            if asked.left > 0 || !has_cut {
                 capture.fail(
                     ErrorKind::Invalid,
                     "the state source did not give all that it was asked for",
@@ -227,14 +217,49 @@ pub(super) fn capture(source: &dyn StateSource, world: Arc<WorldShared>, inbox: 
         // They were counted when they were marked: only the loop has to hear of them again.
         inbox.note_dirty(&capture.world, since);
     }
-    capture.failed.extend(asked);
+    capture.failed.extend(asked.left());
     capture
 }
 
+/// What a source was asked for, and which of that it has given.
+struct Asked {
+    entities: Entities,
+    /// For each collection and each of its keys.
+    given: Vec<Vec<bool>>,
+    left: usize,
+}
+
+impl Asked {
+    fn new(entities: Entities) -> Self {
+        let given = entities.0.lens().map(|len| vec![false; len]).collect();
+        Self {
+            left: entities.len(),
+            given,
+            entities,
+        }
+    }
+
+    /// Gives an entity. Whether it was asked for, and not given before.
+    fn give(&mut self, entity: &Entity) -> bool {
+        let place = self.entities.0.place(entity);
+        let given = place.and_then(|(index, at)| self.given.get_mut(index)?.get_mut(at));
+        let new = given.is_some_and(|given| !std::mem::replace(given, true));
+        self.left -= usize::from(new);
+        new
+    }
+
+    /// What was not given.
+    fn left(&self) -> impl Iterator<Item = Entity> {
+        let given = self.given.iter().flatten();
+        let all = self.entities.0.entities().zip(given);
+        all.filter_map(|(entity, given)| (!given).then_some(entity))
+    }
+}
+
 impl Capture {
-    fn add(&mut self, captured: Captured, asked: &mut HashSet<Entity>) {
+    fn add(&mut self, captured: Captured, asked: &mut Asked) {
         let entity = captured.entity.clone();
-        if !asked.remove(&entity) {
+        if !asked.give(&entity) {
             let Entity { collection, key } = entity;
             let matter = format!(
                 "the state source gave key {key:?} of {collection:?}, which nobody asked for"
@@ -254,7 +279,7 @@ impl Capture {
 
     /// A capture whose thread was lost, which has given nothing.
     pub(super) fn lost(world: Arc<WorldShared>) -> Self {
-        let failed = world.lock_dirty().capturing().entities();
+        let failed: Vec<_> = world.lock_dirty().capturing().into_iter().collect();
         let mut capture = Self {
             records: Vec::new(),
             since: Instant::now(),

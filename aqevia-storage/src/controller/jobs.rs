@@ -55,7 +55,7 @@ impl FlushLoop {
             return;
         }
         let world = Arc::clone(lane.world());
-        let nothing = world.lock_dirty().count() == 0;
+        let nothing = world.lock_dirty().since().is_none();
         let Some(source) = source.filter(|_| !nothing) else {
             return saving::take_nothing(lane, nothing);
         };

@@ -6,6 +6,7 @@ mod coalesce;
 mod dead_letter;
 mod dirty;
 mod ending;
+mod entity;
 mod exposure;
 #[cfg(feature = "metrics")]
 mod figures;
@@ -50,7 +51,8 @@ use worlds::Worlds;
 
 pub(crate) use opening::Opened;
 
-pub use capture::{Captured, Cut, Entity, StateSource};
+pub use capture::{Captured, Cut, StateSource};
+pub use entity::{Entities, Entity, IntoEntities};
 pub use exposure::Exposure;
 pub use health::Health;
 pub use report::ControllerStats;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::capture::{Capture, Entity};
+use super::capture::Capture;
+use super::entity::Entity;
 use super::group::{Answer, Group, Kind, Pending, Urgency};
 use super::inbox::Inbox;
 use super::lane::Lane;
@@ -276,14 +277,17 @@ fn mark_again(lane: &Lane, capture: &mut Capture, records: Vec<WorldRecord>, inb
     // Order matters: the engine waits for nothing while these are dropped.
     let captured = world.lock_dirty().end_capture();
     inbox.forget_dirty(captured.len());
-    drop(captured);
+    if let Some(room) = captured.into_room() {
+        let unused = world.lock_dirty().reuse(room);
+        drop(unused);
+    }
     let mut again = std::mem::take(&mut capture.failed);
     again.extend(records.iter().filter_map(entity));
     if again.is_empty() {
         return;
     }
     let mut dirty = world.lock_dirty();
-    let none = dirty.count() == 0;
+    let none = dirty.since().is_none();
     let marked = again
         .iter()
         .filter(|entity| dirty.mark_again(entity, capture.since));

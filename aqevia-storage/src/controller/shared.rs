@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::capture::Entity;
 use super::dirty::Dirty;
+use super::entity::Entity;
 use super::inbox::Inbox;
 use super::lane::LaneId;
 use crate::{Claim, Error, Sequence, WorldId, WorldRecord};

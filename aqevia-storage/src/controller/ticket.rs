@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::capture::Entity;
+use super::entity::Entity;
 use crate::{Error, Receipt, Result, WorldId, WorldRecord};
 
 /// The pending answer to a submitted group: a future of its receipt.

@@ -96,7 +96,7 @@ impl World {
             return Err(error.clone());
         }
         let mut dirty = self.shared.lock_dirty();
-        let (count, first) = dirty.mark_all(collection, keys)?;
+        let (count, first) = dirty.mark(collection, keys)?;
         self.inbox.count_dirty(count);
         let since = dirty.since().filter(|_| first);
         drop(dirty);

@@ -244,7 +244,7 @@ fn let_others_rest() {
 /// Copies the states of what is dirty, while nothing else changes them.
 fn take(history: &History, world: usize, cut: Cut<'_>) -> Vec<Captured> {
     let mut memoir = history.lock();
-    let mut asked = cut.take();
+    let mut asked: Vec<_> = cut.take().into_iter().collect();
     asked.sort();
     let mut records = Vec::new();
     for entity in &asked {

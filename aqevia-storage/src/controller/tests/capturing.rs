@@ -43,7 +43,7 @@ impl StateSource for Game {
         if matches!(self.behaviour, Behaviour::NeverCuts) {
             return Vec::new();
         }
-        let mut asked = cut.take();
+        let mut asked: Vec<_> = cut.take().into_iter().collect();
         asked.sort();
         self.asked.lock().unwrap().push(asked.len());
         match &self.behaviour {

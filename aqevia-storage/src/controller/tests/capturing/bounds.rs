@@ -145,7 +145,7 @@ async fn nothing_is_marked_in_a_stopped_world_and_counted_for_ever() {
     assert_eq!(play.controller.exposure(), Exposure::default());
     // As a thread that had seen the world open would.
     let shared = play.world.shared();
-    let marked = shared.lock_dirty().mark(&hulls(), &key("b"));
+    let marked = shared.lock_dirty().mark(&hulls(), &[&key("b")]);
     assert_eq!(marked.unwrap_err().kind(), ErrorKind::Closed);
     let saved = play.world.save().await.unwrap_err();
     assert_eq!(saved.kind(), ErrorKind::Fenced);
