@@ -179,6 +179,12 @@ fn state_row(row: &Row<'_>, names: &mut Names) -> Result<StateRow> {
         let collection = names.collection(required(text(row, 0)?)?)?;
         let key = Key::new(required(text(row, 1)?)?)?;
         let sequence = Sequence::try_from(integer(row, 2)?)?;
+        let form = row.get_ref(5).map_err(reading)?;
+        if form == ValueRef::Null {
+            return Err(Error::corrupt(format!(
+                "key {key:?} of {collection:?} is to be in the log at sequence {sequence}, and is not"
+            )));
+        }
         Ok(StateRow {
             collection,
             key,

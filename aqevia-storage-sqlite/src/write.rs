@@ -242,6 +242,7 @@ fn change_state(
             delete.execute(params![world.number, collection, key])?;
             continue;
         };
+        let payload = Some(put.payload).filter(|_| !put.logged);
         upsert.execute(params![
             world.number,
             collection,
@@ -249,8 +250,8 @@ fn change_state(
             i64::from(put.sequence),
             put.first_timestamp,
             put.last_timestamp,
-            form(put.payload),
-            stored(put.payload),
+            payload.map_or(0, form),
+            payload.map(stored),
             put.recreated,
         ])?;
     }

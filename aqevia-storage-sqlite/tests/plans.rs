@@ -30,15 +30,18 @@ async fn statements_use_their_keys() {
         ),
         (
             include_str!("../src/sql/select_state.sql"),
-            "SEARCH world_state USING PRIMARY KEY (world=? AND (collection,key)>(?,?))",
+            "SEARCH state USING PRIMARY KEY (world=? AND (collection,key)>(?,?)); \
+             SEARCH log USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             include_str!("../src/sql/select_state_collection.sql"),
-            "SEARCH world_state USING PRIMARY KEY (world=? AND collection=? AND key>?)",
+            "SEARCH state USING PRIMARY KEY (world=? AND collection=? AND key>?); \
+             SEARCH log USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             include_str!("../src/sql/select_state_key.sql"),
-            "SEARCH world_state USING PRIMARY KEY (world=? AND collection=? AND key=?)",
+            "SEARCH state USING PRIMARY KEY (world=? AND collection=? AND key=?); \
+             SEARCH log USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             include_str!("../src/sql/select_world.sql"),

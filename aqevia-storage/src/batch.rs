@@ -205,7 +205,7 @@ impl Part {
     pub fn state_changes(&self, head: Sequence) -> Vec<StateChange<'_>> {
         let mut changes: Vec<StateChange<'_>> = (1..)
             .zip(&self.records)
-            .filter_map(|(at, r)| StateChange::of(&r.record, head.advance_saturating(at)))
+            .filter_map(|(at, record)| StateChange::of(record, head.advance_saturating(at)))
             .collect();
         // Order matters: the sort is stable, so the changes of one key keep theirs.
         changes.sort_by(|a, b| (a.collection, a.key).cmp(&(b.collection, b.key)));
@@ -262,10 +262,13 @@ pub struct StatePut<'a> {
     pub last_timestamp: i64,
     /// Whether the part deleted the key before, so that `first_timestamp` replaces the stored one.
     pub recreated: bool,
+    /// Whether the log has the last Put, under `sequence`: a store need not keep its payload twice.
+    pub logged: bool,
 }
 
 impl<'a> StateChange<'a> {
-    fn of(record: &'a WorldRecord, sequence: Sequence) -> Option<Self> {
+    fn of(record: &'a BatchRecord, sequence: Sequence) -> Option<Self> {
+        let BatchRecord { record, logged } = record;
         let (key, put) = match &record.change {
             Change::Event { .. } => return None,
             Change::Delete { key } => (key, None),
@@ -276,6 +279,7 @@ impl<'a> StateChange<'a> {
                     first_timestamp: record.timestamp,
                     last_timestamp: record.timestamp,
                     recreated: false,
+                    logged: *logged,
                 };
                 (key, Some(put))
             }

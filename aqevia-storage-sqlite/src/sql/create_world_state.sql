@@ -1,4 +1,5 @@
--- The newest payload of each key. world = worlds.number.
+-- The newest payload of each key, unless the log has it: then form is 0, and the payload is that of
+-- the record with this sequence. world = worlds.number.
 CREATE TABLE world_state (
     world INTEGER NOT NULL,
     collection TEXT NOT NULL,
@@ -6,7 +7,7 @@ CREATE TABLE world_state (
     sequence INTEGER NOT NULL,
     first_timestamp INTEGER NOT NULL,
     last_timestamp INTEGER NOT NULL,
-    form INTEGER NOT NULL, -- 1 JSON text, 2 bytes
-    payload ANY NOT NULL,
+    form INTEGER NOT NULL, -- 0 in the log, 1 JSON text, 2 bytes
+    payload ANY,
     PRIMARY KEY (world, collection, key)
 ) STRICT, WITHOUT ROWID

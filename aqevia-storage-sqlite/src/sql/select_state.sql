@@ -1,4 +1,8 @@
-SELECT collection, key, sequence, first_timestamp, last_timestamp, form, payload
-FROM world_state
-WHERE world = ?1 AND (collection, key) > (?2, ?3)
-ORDER BY collection, key
+SELECT
+    state.collection, state.key, state.sequence, state.first_timestamp, state.last_timestamp,
+    iif(state.form = 0, log.form, state.form), iif(state.form = 0, log.payload, state.payload)
+FROM world_state AS state
+-- Without a payload the row stands for its record in the log.
+LEFT JOIN world_records AS log ON log.id = iif(state.form = 0, state.world << 40 | state.sequence, NULL)
+WHERE state.world = ?1 AND (state.collection, state.key) > (?2, ?3)
+ORDER BY state.collection, state.key

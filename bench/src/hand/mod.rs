@@ -1,0 +1,41 @@
+//! The best code that we know to write by hand for one engine, with the same promises.
+
+pub(crate) mod postgres;
+pub(crate) mod sled;
+pub(crate) mod sqlite;
+
+use std::collections::HashMap;
+
+use crate::workload::Row;
+
+/// The hash of a batch, so that the same batch is known again.
+fn digest(rows: &[Row]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for row in rows {
+        hasher.update(&[row.kind as u8, row.collection]);
+        hasher.update(&row.timestamp.to_le_bytes());
+        let key = row.key.as_deref().unwrap_or_default();
+        hasher.update(&(key.len() as u32).to_le_bytes());
+        hasher.update(key.as_bytes());
+        hasher.update(&(row.payload.len() as u32).to_le_bytes());
+        hasher.update(row.payload.as_bytes());
+    }
+    hasher.finalize()
+}
+
+/// Of each row whether it is the last of its key, and so moves the state.
+fn last_of_keys(rows: &[Row]) -> Vec<bool> {
+    let mut last = HashMap::with_capacity(rows.len());
+    for (at, row) in rows.iter().enumerate() {
+        if let Some(key) = &row.key {
+            last.insert((row.collection, key.as_str()), at);
+        }
+    }
+    let mut moves = vec![false; rows.len()];
+    for at in last.into_values() {
+        if let Some(moves) = moves.get_mut(at) {
+            *moves = true;
+        }
+    }
+    moves
+}

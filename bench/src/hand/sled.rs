@@ -1,0 +1,114 @@
+//! sled by hand: a transaction over all trees a batch, with prepared batches, then `flush`, then
+//! `sync_data` on its file, without which nothing is durable.
+//!
+//! The promises are ours: log, state, the world's row with epoch and number, and a row a batch with
+//! its digest.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, ensure};
+use async_trait::async_trait;
+use sled::transaction::TransactionError;
+use sled::{Batch, Db, Transactional, Tree};
+
+use super::{digest, last_of_keys};
+use crate::side::Side;
+use crate::workload::{Kind, Row};
+
+/// A folder.
+pub(crate) struct HandSled {
+    db: Db,
+    file: File,
+    worlds: Tree,
+    batches: Tree,
+    log: Tree,
+    state: Tree,
+    prepared: Vec<Vec<Row>>,
+}
+
+const WORLD: [u8; 4] = [0, 0, 0, 1];
+
+impl HandSled {
+    /// A new folder.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(64 << 20)
+            .open()?;
+        Ok(Self {
+            file: File::open(path.join("db"))?,
+            worlds: db.open_tree("worlds")?,
+            batches: db.open_tree("batches")?,
+            log: db.open_tree("log")?,
+            state: db.open_tree("state")?,
+            db,
+            prepared: Vec::new(),
+        })
+    }
+
+    fn persist(&self, rows: &[Row]) -> Result<()> {
+        let world = self.worlds.get(WORLD)?;
+        let [epoch, last, head] = world.map_or(Ok([1, 0, 0]), |world| numbers(&world))?;
+        ensure!(epoch == 1, "fenced");
+        let (mut log, mut state) = (Batch::default(), Batch::default());
+        let moves = last_of_keys(rows);
+        for ((sequence, row), moves) in (head + 1..).zip(rows).zip(moves) {
+            let value = [&row.timestamp.to_be_bytes(), row.payload.as_bytes()].concat();
+            let key = row.key.as_deref().unwrap_or_default();
+            if moves {
+                let at = [&WORLD, &[row.collection][..], key.as_bytes()].concat();
+                state.insert(at, [&sequence.to_be_bytes(), value.as_slice()].concat());
+            }
+            if row.kind != Kind::Latest {
+                let head = [row.collection, key.len() as u8];
+                let value = [&head, key.as_bytes(), value.as_slice()].concat();
+                log.insert([&WORLD[..], &sequence.to_be_bytes()].concat(), value);
+            }
+        }
+        let count = rows.len() as u64;
+        let (number, digest) = (last + 1, digest(rows));
+        let batch = [epoch, head + 1, count].map(u64::to_be_bytes).concat();
+        let batch = [&batch, digest.as_bytes().as_slice()].concat();
+        let world = [epoch, number, head + count].map(u64::to_be_bytes).concat();
+        let trees = (&self.worlds, &self.batches, &self.log, &self.state);
+        trees
+            .transaction(|(worlds, batches, logged, moved)| {
+                worlds.insert(&WORLD, world.as_slice())?;
+                batches.insert(
+                    [&WORLD[..], &number.to_be_bytes()].concat(),
+                    batch.as_slice(),
+                )?;
+                logged.apply_batch(&log)?;
+                moved.apply_batch(&state)?;
+                Ok(())
+            })
+            .map_err(|error: TransactionError<()>| anyhow!("{error:?}"))?;
+        self.db.flush()?;
+        self.file.sync_data()?;
+        Ok(())
+    }
+}
+
+fn numbers(bytes: &[u8]) -> Result<[u64; 3]> {
+    let mut numbers = [0; 3];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.chunks(8)) {
+        *number = u64::from_be_bytes(bytes.try_into()?);
+    }
+    Ok(numbers)
+}
+
+#[async_trait]
+impl Side for HandSled {
+    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
+        self.prepared = batches.to_vec();
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        for rows in std::mem::take(&mut self.prepared) {
+            self.persist(&rows)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! SQLite by hand: one connection that writes, prepared statements row by row, sorted and
+//! deduplicated upserts, a state that points into the log where the history is kept, and a thread
+//! that checkpoints.
+//!
+//! The promises are ours: log, state, the world's row with epoch and number, and a row a batch with
+//! its digest, in one transaction with `synchronous=FULL`.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::{Result, ensure};
+use async_trait::async_trait;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::digest;
+use crate::side::Side;
+use crate::workload::{Kind, Row};
+
+const LAYOUT: &str = "
+CREATE TABLE worlds (number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, last INTEGER NOT NULL,
+    head INTEGER NOT NULL);
+CREATE TABLE batches (world INTEGER NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    first INTEGER NOT NULL, count INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (world, number)) WITHOUT ROWID;
+CREATE TABLE log (id INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, collection INTEGER NOT NULL,
+    key TEXT, payload TEXT NOT NULL);
+CREATE TABLE state (world INTEGER NOT NULL, collection INTEGER NOT NULL, key TEXT NOT NULL,
+    sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL, payload TEXT,
+    PRIMARY KEY (world, collection, key)) WITHOUT ROWID;
+INSERT INTO worlds VALUES (1, 1, 0, 0);";
+
+const LOG_BYTES: u64 = 4 << 20;
+
+/// A file.
+pub(crate) struct HandSqlite {
+    connection: Connection,
+    wal: PathBuf,
+    checkpoint: SyncSender<()>,
+    prepared: Vec<Vec<Row>>,
+}
+
+impl HandSqlite {
+    /// A new file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let connection = connect(path)?;
+        connection.execute_batch(LAYOUT)?;
+        let other = connect(path)?;
+        let (checkpoint, woken) = sync_channel(1);
+        thread::spawn(move || {
+            while woken.recv().is_ok() {
+                // A failure leaves a longer log, which the next checkpoint moves.
+                let _ = other.pragma_update(None, "wal_checkpoint", "PASSIVE");
+            }
+        });
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        Ok(Self {
+            connection,
+            wal: wal.into(),
+            checkpoint,
+            prepared: Vec::new(),
+        })
+    }
+
+    fn persist(&mut self, rows: &[Row]) -> Result<()> {
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior)?;
+        write(&transaction, rows)?;
+        transaction.commit()?;
+        if self.wal.metadata().map_or(0, |metadata| metadata.len()) > LOG_BYTES {
+            // If it is awake or about to be, that is as good.
+            let _ = self.checkpoint.try_send(());
+        }
+        Ok(())
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    connection.pragma_update(None, "cache_size", -65536)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn write(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
+    let (epoch, last, head): (i64, i64, i64) = transaction
+        .prepare_cached("SELECT epoch, last, head FROM worlds WHERE number = 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    ensure!(epoch == 1, "fenced");
+    let mut log = transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for (id, row) in ((1 << 40) + head + 1..).zip(rows) {
+        if row.kind != Kind::Latest {
+            log.execute(params![
+                id,
+                row.timestamp,
+                row.collection,
+                row.key,
+                row.payload
+            ])?;
+        }
+    }
+    let keyed = (head + 1..).zip(rows);
+    let mut keyed: Vec<(&str, i64, &Row)> = keyed
+        .filter_map(|(sequence, row)| Some((row.key.as_deref()?, sequence, row)))
+        .collect();
+    keyed.sort_unstable_by_key(|(key, sequence, row)| (row.collection, *key, -sequence));
+    keyed.dedup_by_key(|(key, _, row)| (row.collection, *key));
+    let mut state = transaction.prepare_cached(
+        "INSERT INTO state VALUES (1, ?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET sequence = excluded.sequence, timestamp = excluded.timestamp,
+         payload = excluded.payload",
+    )?;
+    for (key, sequence, row) in keyed {
+        let payload = (row.kind == Kind::Latest).then_some(&row.payload);
+        state.execute(params![
+            row.collection,
+            key,
+            sequence,
+            row.timestamp,
+            payload
+        ])?;
+    }
+    let (number, count) = (last + 1, rows.len() as i64);
+    transaction
+        .prepare_cached("INSERT INTO batches VALUES (1, ?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            number,
+            epoch,
+            head + 1,
+            count,
+            digest(rows).as_bytes()
+        ])?;
+    transaction
+        .prepare_cached("UPDATE worlds SET last = ?1, head = ?2 WHERE number = 1")?
+        .execute([number, head + count])?;
+    Ok(())
+}
+
+#[async_trait]
+impl Side for HandSqlite {
+    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
+        self.prepared = batches.to_vec();
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        for rows in std::mem::take(&mut self.prepared) {
+            self.persist(&rows)?;
+        }
+        Ok(())
+    }
+}

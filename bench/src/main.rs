@@ -1,0 +1,82 @@
+//! What aqevia-storage costs beside the best code that we know to write by hand, with the same
+//! promises: `cargo run --release -p bench`
+
+mod by_hand;
+mod hand;
+mod ours;
+mod report;
+mod rounds;
+mod side;
+mod stores;
+mod workload;
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use report::{Report, Section};
+use stores::{Engine, Stores};
+
+/// Measures the way from a group of records to the disk and back, ours and others, interleaved
+/// round by round, and prints medians, spread and ratios
+#[derive(Debug, Parser)]
+struct Options {
+    /// What to measure; all of it if nothing is named
+    #[arg(value_enum)]
+    sections: Vec<Section>,
+    /// An engine to measure, which can be given more than once; all of them if none is named
+    #[arg(long, value_enum)]
+    engine: Vec<Engine>,
+    /// A Postgres server in which schemas may be made and dropped; without it one in a container
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// Less of everything, in under a minute an engine
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let all_if_none = |named: &[Engine]| match named {
+        [] => Engine::value_variants().to_vec(),
+        some => some.to_vec(),
+    };
+    let engines = all_if_none(&options.engine);
+    let mut sections = options.sections.clone();
+    if sections.is_empty() {
+        sections = Section::value_variants().to_vec();
+    }
+    let bar = progress()?;
+    let mut stores = Stores::new(options.postgres.clone());
+    let mut report = Report::default();
+    for section in sections {
+        for engine in &engines {
+            let figures = match section {
+                Section::Hand => {
+                    by_hand::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+            };
+            report.figures.extend(figures);
+        }
+    }
+    bar.finish_and_clear();
+    stores.end().await;
+    let shown = match options.json {
+        true => report.json()?,
+        false => report.table()?,
+    };
+    Ok(writeln!(stdout(), "{shown}")?)
+}
+
+fn progress() -> Result<ProgressBar> {
+    if !stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?;
+    Ok(ProgressBar::new(0).with_style(style))
+}
