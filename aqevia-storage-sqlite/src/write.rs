@@ -187,22 +187,25 @@ pub(crate) fn write_part(connection: &Connection, world: &World, part: &Part) ->
     Ok(Receipt::written(first, part.count()))
 }
 
+/// What is the same in many rows is bound once: SQLite keeps it until it is bound anew.
 fn insert_records(connection: &Connection, world: &World, part: &Part) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(include_str!("sql/insert_record.sql"))?;
+    insert.raw_bind_parameter(2, part.world().as_str())?;
+    let mut bound = None;
     let first = world.log_id(world.head) + 1;
     let logged = (first..).zip(part.records());
     for (id, record) in logged.filter(|(_, record)| record.is_logged()) {
         let record = BatchRecord::record(record);
-        insert.execute(params![
-            id,
-            record.world.as_str(),
-            record.timestamp,
-            record.collection.as_str(),
-            tag(&record.change),
-            record.key().map(Key::as_str),
-            record.payload().map_or(0, form),
-            record.payload().map(stored),
-        ])?;
+        if bound.replace(&record.collection) != Some(&record.collection) {
+            insert.raw_bind_parameter(4, record.collection.as_str())?;
+        }
+        insert.raw_bind_parameter(1, id)?;
+        insert.raw_bind_parameter(3, record.timestamp)?;
+        insert.raw_bind_parameter(5, tag(&record.change))?;
+        insert.raw_bind_parameter(6, record.key().map(Key::as_str))?;
+        insert.raw_bind_parameter(7, record.payload().map_or(0, form))?;
+        insert.raw_bind_parameter(8, record.payload().map(stored))?;
+        insert.raw_execute()?;
     }
     Ok(())
 }
@@ -236,24 +239,31 @@ fn change_state(
 ) -> rusqlite::Result<()> {
     let mut upsert = connection.prepare_cached(include_str!("sql/upsert_state.sql"))?;
     let mut delete = connection.prepare_cached(include_str!("sql/delete_state.sql"))?;
-    for change in changes {
-        let (collection, key) = (change.collection.as_str(), change.key.as_str());
-        let Some(put) = change.put else {
-            delete.execute(params![world.number, collection, key])?;
+    upsert.raw_bind_parameter(1, world.number)?;
+    let mut bound = None;
+    for StateChange {
+        collection,
+        key,
+        put,
+        ..
+    } in changes
+    {
+        let Some(put) = put else {
+            delete.execute(params![world.number, collection.as_str(), key.as_str()])?;
             continue;
         };
+        if bound.replace(*collection) != Some(*collection) {
+            upsert.raw_bind_parameter(2, collection.as_str())?;
+        }
         let payload = Some(put.payload).filter(|_| !put.logged);
-        upsert.execute(params![
-            world.number,
-            collection,
-            key,
-            i64::from(put.sequence),
-            put.first_timestamp,
-            put.last_timestamp,
-            payload.map_or(0, form),
-            payload.map(stored),
-            put.recreated,
-        ])?;
+        upsert.raw_bind_parameter(3, key.as_str())?;
+        upsert.raw_bind_parameter(4, i64::from(put.sequence))?;
+        upsert.raw_bind_parameter(5, put.first_timestamp)?;
+        upsert.raw_bind_parameter(6, put.last_timestamp)?;
+        upsert.raw_bind_parameter(7, payload.map_or(0, form))?;
+        upsert.raw_bind_parameter(8, payload.map(stored))?;
+        upsert.raw_bind_parameter(9, put.recreated)?;
+        upsert.raw_execute()?;
     }
     Ok(())
 }

@@ -8,19 +8,21 @@ use std::collections::HashMap;
 
 use crate::workload::Row;
 
-/// The hash of a batch, so that the same batch is known again.
+/// The hash of a batch, so that the same batch is known again. Of all at once: that is several times
+/// as fast as piece by piece.
 fn digest(rows: &[Row]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
+    let bytes: usize = rows.iter().map(|row| row.payload.len() + 64).sum();
+    let mut all = Vec::with_capacity(bytes);
     for row in rows {
-        hasher.update(&[row.kind as u8, row.collection]);
-        hasher.update(&row.timestamp.to_le_bytes());
+        all.extend_from_slice(&[row.kind as u8, row.collection]);
+        all.extend_from_slice(&row.timestamp.to_le_bytes());
         let key = row.key.as_deref().unwrap_or_default();
-        hasher.update(&(key.len() as u32).to_le_bytes());
-        hasher.update(key.as_bytes());
-        hasher.update(&(row.payload.len() as u32).to_le_bytes());
-        hasher.update(row.payload.as_bytes());
+        all.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        all.extend_from_slice(key.as_bytes());
+        all.extend_from_slice(&(row.payload.len() as u32).to_le_bytes());
+        all.extend_from_slice(row.payload.as_bytes());
     }
-    hasher.finalize()
+    blake3::hash(&all)
 }
 
 /// Of each row whether it is the last of its key, and so moves the state.
