@@ -2,7 +2,9 @@
 //! promises: `cargo run --release -p bench`
 
 mod by_hand;
+mod floor;
 mod hand;
+mod instead;
 mod ours;
 mod report;
 mod rounds;
@@ -60,6 +62,8 @@ async fn main() -> Result<()> {
                 Section::Hand => {
                     by_hand::measure(*engine, &mut stores, options.quick, &bar).await?
                 }
+                Section::Instead => instead::measure(*engine, options.quick, &bar).await?,
+                Section::Floor => floor::measure(*engine, options.quick, &bar).await?,
             };
             report.figures.extend(figures);
         }

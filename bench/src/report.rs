@@ -14,6 +14,10 @@ use crate::rounds::Spread;
 pub(crate) enum Section {
     /// Groups committed one after the other, beside the best code by hand
     Hand,
+    /// The same beside what users pick instead
+    Instead,
+    /// The same beside an append to a plain file
+    Floor,
 }
 
 impl Section {
@@ -23,6 +27,14 @@ impl Section {
             Self::Hand => {
                 "Groups committed one after the other, each durable before the next. By hand: one \
                  program for the\nengine with the same promises. Times are of a group."
+            }
+            Self::Instead => {
+                "The same beside what users pick instead, durable as well, with fewer promises. \
+                 Times are of a group."
+            }
+            Self::Floor => {
+                "The same beside the floor, an append of the keys and payloads to a file and \
+                 sync_data: the ratio is the\nshare of that speed which ours reaches."
             }
         }
     }
