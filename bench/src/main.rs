@@ -6,6 +6,7 @@ mod floor;
 mod hand;
 mod instead;
 mod ours;
+mod plot;
 mod report;
 mod rounds;
 mod side;
@@ -13,6 +14,7 @@ mod stores;
 mod workload;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -39,6 +41,9 @@ struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// A folder to write an SVG of each section to
+    #[arg(long, value_name = "FOLDER")]
+    plot: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -70,6 +75,9 @@ async fn main() -> Result<()> {
     }
     bar.finish_and_clear();
     stores.end().await;
+    if let Some(folder) = &options.plot {
+        plot::write(folder, &report)?;
+    }
     let shown = match options.json {
         true => report.json()?,
         false => report.table()?,
