@@ -14,9 +14,9 @@ use crate::rounds::Spread;
 pub(crate) enum Section {
     /// Groups committed one after the other, beside the best code by hand
     Hand,
-    /// The same beside what users pick instead
+    /// Groups beside what users pick instead
     Instead,
-    /// The same beside an append to a plain file
+    /// Groups beside an append to a plain file
     Floor,
 }
 
@@ -35,12 +35,12 @@ impl Section {
                  program for the\nengine with the same promises. Times are of a group."
             }
             Self::Instead => {
-                "The same beside what users pick instead, durable as well, with fewer promises. \
-                 Times are of a group."
+                "Groups committed one after the other, beside what users pick instead: as \
+                 durable, with fewer promises.\nTimes are of a group."
             }
             Self::Floor => {
-                "The same beside the floor, an append of the keys and payloads to a file and \
-                 sync_data: the ratio is the\nshare of that speed which ours reaches."
+                "Groups committed one after the other, beside an append of their keys and payloads \
+                 to a file and\nsync_data. The ratio is the share of that speed which ours reaches."
             }
         }
     }

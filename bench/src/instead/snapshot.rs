@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
 use crate::side::Side;
 use crate::workload::{COLLECTIONS, Row};
@@ -18,11 +17,13 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// A change of an entity: its collection, its key, and what it becomes.
 type Change = (&'static str, String, Entity);
 
-/// The state is JSON already, which is in favour of this side: it is copied as it is.
-#[derive(Debug, Serialize)]
+/// An entity as an engine has it. Each save encodes all of them; ours is handed the payloads of
+/// those that changed.
+#[derive(Debug, Serialize, Deserialize)]
 struct Entity {
+    #[serde(default)]
     timestamp: i64,
-    state: Box<RawValue>,
+    state: String,
 }
 
 /// A world in memory, and its folder.
@@ -70,10 +71,8 @@ impl Snapshot {
 fn changes(rows: &[Row]) -> Result<Vec<Change>> {
     let change = |row: &Row| {
         let collection = COLLECTIONS.get(usize::from(row.collection));
-        let entity = Entity {
-            timestamp: row.timestamp,
-            state: RawValue::from_string(row.payload.clone())?,
-        };
+        let mut entity: Entity = serde_json::from_str(&row.payload)?;
+        entity.timestamp = row.timestamp;
         let key = row.key.clone().context("an event has no key")?;
         Ok((*collection.context("no such collection")?, key, entity))
     };
