@@ -14,9 +14,9 @@ use crate::rounds::Spread;
 pub(crate) enum Section {
     /// Groups committed one after the other, beside the best code by hand
     Hand,
-    /// Groups beside what users pick instead
+    /// Groups on SQLite beside what users pick instead
     Instead,
-    /// Groups beside an append to a plain file
+    /// Groups on SQLite beside an append to a plain file
     Floor,
 }
 

@@ -153,3 +153,82 @@ impl Way {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ::redb::{ReadableDatabase, ReadableTableMetadata};
+
+    use super::*;
+    use crate::workload::{COLLECTIONS, Kind};
+
+    /// Writes a batch behind some that a store was filled with, and lets go of the store.
+    async fn write(way: Way, mix: Mix, path: &Path) -> Vec<Row> {
+        let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities(20);
+        let (fill, more) = (workload.fill(), workload.batch(100));
+        let mut side = way.open(path, &fill).await.unwrap();
+        side.prepare(std::slice::from_ref(&more)).unwrap();
+        side.write().await.unwrap();
+        fill.into_iter().flatten().chain(more).collect()
+    }
+
+    fn logged(rows: &[Row]) -> u32 {
+        rows.iter().filter(|row| row.kind != Kind::Latest).count() as u32
+    }
+
+    /// The last row that has a key, and so is the state of it.
+    fn newest(rows: &[Row]) -> &Row {
+        rows.iter().rfind(|row| row.key.is_some()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn sqlx_writes_log_and_state_whatever_it_commits_at_once() {
+        for way in [Way::Statements, Way::Transactions] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store");
+            let rows = write(way, Mix::Mixed, &path).await;
+            let file = rusqlite::Connection::open(path).unwrap();
+            let count = |query: &str| file.query_one(query, [], |row| row.get::<_, u32>(0));
+            assert_eq!(count("SELECT count(*) FROM log").unwrap(), logged(&rows));
+            assert_eq!(count("SELECT count(*) FROM state").unwrap(), 200);
+            let newest = newest(&rows);
+            let collection = COLLECTIONS[usize::from(newest.collection)];
+            let query = "SELECT payload FROM state WHERE collection = ?1 AND key = ?2";
+            let payload: String = file
+                .query_one(query, (collection, &newest.key), |row| row.get(0))
+                .unwrap();
+            assert_eq!(payload, newest.payload);
+        }
+    }
+
+    #[tokio::test]
+    async fn redb_has_a_table_a_collection_and_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let rows = write(Way::Tables, Mix::Mixed, &path).await;
+        let read = ::redb::Database::open(path).unwrap();
+        let read = read.begin_read().unwrap();
+        let log = read.open_table(redb::LOG).unwrap();
+        assert_eq!(log.len().unwrap(), u64::from(logged(&rows)));
+        let newest = newest(&rows);
+        let name = COLLECTIONS[usize::from(newest.collection)];
+        let collection = read.open_table(redb::collection(name)).unwrap();
+        let value = collection.get(newest.key.as_deref().unwrap()).unwrap();
+        let expected = (newest.timestamp, newest.payload.as_str());
+        assert_eq!(value.unwrap().value(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_the_whole_world() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let rows = write(Way::Snapshot, Mix::Latest, &path).await;
+        let text = std::fs::read_to_string(path.join("world.json")).unwrap();
+        let world: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let newest = newest(&rows);
+        let collection = COLLECTIONS[usize::from(newest.collection)];
+        let entity = &world[collection][newest.key.as_deref().unwrap()];
+        let payload: serde_json::Value = serde_json::from_str(&newest.payload).unwrap();
+        assert_eq!(entity["state"], payload["state"]);
+        assert_eq!(entity["timestamp"], newest.timestamp);
+    }
+}

@@ -10,7 +10,15 @@ use crate::side::Side;
 use crate::workload::{COLLECTIONS, Kind, Row};
 
 /// Of each record its collection, its key, its timestamp and its payload.
-const LOG: TableDefinition<'_, u64, (u8, Option<&str>, i64, &str)> = TableDefinition::new("log");
+pub(super) const LOG: TableDefinition<'_, u64, (u8, Option<&str>, i64, &str)> =
+    TableDefinition::new("log");
+
+/// Of each key its timestamp and its payload.
+pub(super) const fn collection(
+    name: &str,
+) -> TableDefinition<'_, &'static str, (i64, &'static str)> {
+    TableDefinition::new(name)
+}
 
 /// A file.
 pub(super) struct Redb {
@@ -70,8 +78,7 @@ fn put<'a>(
     let Some(first) = keyed.next() else {
         return Ok(());
     };
-    let collection = TableDefinition::<&str, (i64, &str)>::new(name);
-    let mut table = transaction.open_table(collection)?;
+    let mut table = transaction.open_table(collection(name))?;
     for (key, row) in std::iter::once(first).chain(keyed) {
         table.insert(key, (row.timestamp, row.payload.as_str()))?;
     }
