@@ -2,8 +2,11 @@
 //! promises: `cargo run --release -p bench`
 
 mod by_hand;
+mod floor;
 mod hand;
+mod instead;
 mod ours;
+mod plot;
 mod report;
 mod rounds;
 mod side;
@@ -11,6 +14,7 @@ mod stores;
 mod workload;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -37,6 +41,9 @@ struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// A folder to write an SVG of each section to
+    #[arg(long, value_name = "FOLDER")]
+    plot: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -60,12 +67,17 @@ async fn main() -> Result<()> {
                 Section::Hand => {
                     by_hand::measure(*engine, &mut stores, options.quick, &bar).await?
                 }
+                Section::Instead => instead::measure(*engine, options.quick, &bar).await?,
+                Section::Floor => floor::measure(*engine, options.quick, &bar).await?,
             };
             report.figures.extend(figures);
         }
     }
     bar.finish_and_clear();
     stores.end().await;
+    if let Some(folder) = &options.plot {
+        plot::write(folder, &report)?;
+    }
     let shown = match options.json {
         true => report.json()?,
         false => report.table()?,

@@ -14,15 +14,33 @@ use crate::rounds::Spread;
 pub(crate) enum Section {
     /// Groups committed one after the other, beside the best code by hand
     Hand,
+    /// Groups on SQLite beside what users pick instead
+    Instead,
+    /// Groups on SQLite beside an append to a plain file
+    Floor,
 }
 
 impl Section {
+    /// How it is called on the command line.
+    pub(crate) fn name(self) -> String {
+        let name = self.to_possible_value();
+        name.map_or_else(String::new, |name| name.get_name().to_owned())
+    }
+
     /// What the figures of the section are, for people.
-    const fn about(self) -> &'static str {
+    pub(crate) const fn about(self) -> &'static str {
         match self {
             Self::Hand => {
                 "Groups committed one after the other, each durable before the next. By hand: one \
                  program for the\nengine with the same promises. Times are of a group."
+            }
+            Self::Instead => {
+                "Groups committed one after the other, beside what users pick instead: as \
+                 durable, with fewer promises.\nTimes are of a group."
+            }
+            Self::Floor => {
+                "Groups committed one after the other, beside an append of their keys and payloads \
+                 to a file and\nsync_data. The ratio is the share of that speed which ours reaches."
             }
         }
     }
@@ -205,9 +223,7 @@ impl Report {
             if !self.figures.iter().any(|figure| of_it(&figure)) {
                 continue;
             }
-            let name = section.to_possible_value();
-            let name = name.as_ref().map_or("", |name| name.get_name());
-            writeln!(table, "{name}: {}\n", section.about())?;
+            writeln!(table, "{}: {}\n", section.name(), section.about())?;
             writeln!(
                 table,
                 "{:9} {:34} {:>9} {:>9} {:>9}  {:20} {:>7} {:>15}  goal",

@@ -74,7 +74,7 @@ pub(crate) const COLLECTIONS: [&str; 11] = [
 /// The collections with history `All`.
 pub(crate) const LOGGED: std::ops::Range<usize> = 5..10;
 
-/// Entities in each collection.
+/// Entities in each collection, if nothing else is said.
 pub(crate) const ENTITIES: u64 = 5000;
 
 /// Makes rows without end, the same in every run.
@@ -82,6 +82,8 @@ pub(crate) const ENTITIES: u64 = 5000;
 pub(crate) struct Workload {
     mix: Mix,
     payload_bytes: usize,
+    /// In each collection.
+    entities: u64,
     random: Random,
     made: u64,
 }
@@ -92,9 +94,16 @@ impl Workload {
         Self {
             mix,
             payload_bytes,
+            entities: ENTITIES,
             random: Random(0x9e37_79b9_7f4a_7c15),
             made: 0,
         }
+    }
+
+    /// The same with so many entities in each collection.
+    pub(crate) const fn with_entities(mut self, entities: u64) -> Self {
+        self.entities = entities;
+        self
     }
 
     /// The next rows.
@@ -110,8 +119,9 @@ impl Workload {
             Mix::Events => 0..0,
             Mix::Mixed => 0..10,
         };
+        let keys = 0..self.entities;
         let entities =
-            kinds.flat_map(|collection: u8| (0..ENTITIES).map(move |key| (collection, key)));
+            kinds.flat_map(|collection: u8| keys.clone().map(move |key| (collection, key)));
         let rows: Vec<Row> = entities
             .map(|(collection, key)| {
                 let kind = match LOGGED.contains(&usize::from(collection)) {
@@ -127,7 +137,7 @@ impl Workload {
     fn row(&mut self) -> Row {
         let kind = self.mix.kind(self.made);
         let collection = (self.random.next() % 5) as u8;
-        let key = self.random.next() % ENTITIES;
+        let key = self.random.next() % self.entities;
         match kind {
             Kind::Latest => self.of(kind, collection, Some(key)),
             Kind::All => self.of(kind, 5 + collection, Some(key)),

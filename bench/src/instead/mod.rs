@@ -1,0 +1,234 @@
+//! Ours on SQLite beside what users pick instead. These ways keep fewer promises: no epoch, no
+//! number of a batch, no digest.
+
+mod redb;
+mod snapshot;
+mod sqlx;
+
+use std::path::Path;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+
+use crate::by_hand::time;
+use crate::ours::Ours;
+use crate::report::{Figure, Goal, Section};
+use crate::rounds::{self, Plan, ratio};
+use crate::side::Side;
+use crate::stores::Engine;
+use crate::workload::{ENTITIES, Mix, Row, Workload};
+use redb::Redb;
+use snapshot::Snapshot;
+use sqlx::{Commit, SqlxSqlite};
+
+const PAYLOAD_BYTES: usize = 300;
+
+/// A way to persist that users pick.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// A statement a row and table, in a transaction a batch.
+    Statements,
+    /// The same with a transaction a row.
+    Transactions,
+    /// A store of keys and values, with a table a collection.
+    Tables,
+    /// All entities into a file.
+    Snapshot,
+}
+
+/// A comparison.
+struct Case {
+    what: &'static str,
+    way: Way,
+    mix: Mix,
+    /// Entities in each of the collections.
+    entities: u64,
+    /// Batches of so many rows, and how many of them are in a round.
+    sizes: &'static [(usize, usize)],
+    /// How many times as fast ours is to be.
+    goal: Option<f64>,
+}
+
+const CASES: [Case; 5] = [
+    Case {
+        what: "entities, all; a statement a row",
+        way: Way::Statements,
+        mix: Mix::All,
+        entities: ENTITIES,
+        sizes: &[(100, 40)],
+        goal: Some(3.0),
+    },
+    Case {
+        what: "mixed; a statement a row",
+        way: Way::Statements,
+        mix: Mix::Mixed,
+        entities: ENTITIES,
+        sizes: &[(100, 40)],
+        goal: Some(3.0),
+    },
+    Case {
+        what: "entities, all; a transaction a row",
+        way: Way::Transactions,
+        mix: Mix::All,
+        entities: ENTITIES,
+        sizes: &[(100, 20)],
+        goal: Some(10.0),
+    },
+    Case {
+        what: "mixed; a table a collection",
+        way: Way::Tables,
+        mix: Mix::Mixed,
+        entities: ENTITIES,
+        sizes: &[(1, 200), (10, 100), (100, 40), (1000, 8)],
+        goal: None,
+    },
+    Case {
+        what: "100,000 entities; all in one file",
+        way: Way::Snapshot,
+        mix: Mix::Latest,
+        entities: 20_000,
+        sizes: &[(100, 12)],
+        goal: Some(100.0),
+    },
+];
+
+/// Measures SQLite; other engines have nothing to be compared with here.
+pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    if engine != Engine::Sqlite {
+        return Ok(figures);
+    }
+    let steps = CASES.iter().map(|case| case.sizes.len() as u64);
+    bar.inc_length(steps.sum());
+    for case in &CASES {
+        figures.extend(compare(case, quick, bar).await?);
+    }
+    Ok(figures)
+}
+
+async fn compare(case: &Case, quick: bool, bar: &ProgressBar) -> Result<Vec<Figure>> {
+    let folder = tempfile::tempdir()?;
+    let mut workload = Workload::new(case.mix, PAYLOAD_BYTES).with_entities(case.entities);
+    let fill = workload.fill();
+    let ours = folder.path().join("ours");
+    let mut ours = Ours::open(&format!("sqlite:{}", ours.display())).await?;
+    ours.prepare(&fill)?;
+    ours.write().await?;
+    let other = case.way.open(&folder.path().join("other"), &fill).await?;
+    let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours), other];
+    let mut figures = Vec::new();
+    for (rows, batches) in case.sizes {
+        bar.set_message(format!("{}, {rows} a batch", case.what));
+        let plan = Plan::new(*rows, *batches, quick);
+        let all = rounds::run(plan, &mut workload, &mut sides).await?;
+        if let [ours, other] = all.as_slice() {
+            let figure = Figure::ours(Section::Instead, "sqlite", case.what, time(ours)).at(*rows);
+            let figure = figure.beside(case.way.name(), time(other), ratio(ours, other));
+            figures.push(match case.goal {
+                Some(goal) => figure.with_goal(Goal::AtLeast(goal)),
+                None => figure,
+            });
+        }
+        bar.inc(1);
+    }
+    Ok(figures)
+}
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Statements | Self::Transactions => "sqlx SQLite",
+            Self::Tables => "redb",
+            Self::Snapshot => "serde_json",
+        }
+    }
+
+    /// A new store in which the rows are.
+    async fn open(self, path: &Path, fill: &[Vec<Row>]) -> Result<Box<dyn Side>> {
+        Ok(match self {
+            Self::Statements => Box::new(SqlxSqlite::open(path, fill, Commit::Batch).await?),
+            Self::Transactions => Box::new(SqlxSqlite::open(path, fill, Commit::Row).await?),
+            Self::Tables => Box::new(Redb::open(path, fill)?),
+            Self::Snapshot => Box::new(Snapshot::open(path, fill)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::redb::{ReadableDatabase, ReadableTableMetadata};
+
+    use super::*;
+    use crate::workload::{COLLECTIONS, Kind};
+
+    /// Writes a batch behind some that a store was filled with, and lets go of the store.
+    async fn write(way: Way, mix: Mix, path: &Path) -> Vec<Row> {
+        let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities(20);
+        let (fill, more) = (workload.fill(), workload.batch(100));
+        let mut side = way.open(path, &fill).await.unwrap();
+        side.prepare(std::slice::from_ref(&more)).unwrap();
+        side.write().await.unwrap();
+        fill.into_iter().flatten().chain(more).collect()
+    }
+
+    fn logged(rows: &[Row]) -> u32 {
+        rows.iter().filter(|row| row.kind != Kind::Latest).count() as u32
+    }
+
+    /// The last row that has a key, and so is the state of it.
+    fn newest(rows: &[Row]) -> &Row {
+        rows.iter().rfind(|row| row.key.is_some()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn sqlx_writes_log_and_state_whatever_it_commits_at_once() {
+        for way in [Way::Statements, Way::Transactions] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store");
+            let rows = write(way, Mix::Mixed, &path).await;
+            let file = rusqlite::Connection::open(path).unwrap();
+            let count = |query: &str| file.query_one(query, [], |row| row.get::<_, u32>(0));
+            assert_eq!(count("SELECT count(*) FROM log").unwrap(), logged(&rows));
+            assert_eq!(count("SELECT count(*) FROM state").unwrap(), 200);
+            let newest = newest(&rows);
+            let collection = COLLECTIONS[usize::from(newest.collection)];
+            let query = "SELECT payload FROM state WHERE collection = ?1 AND key = ?2";
+            let payload: String = file
+                .query_one(query, (collection, &newest.key), |row| row.get(0))
+                .unwrap();
+            assert_eq!(payload, newest.payload);
+        }
+    }
+
+    #[tokio::test]
+    async fn redb_has_a_table_a_collection_and_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let rows = write(Way::Tables, Mix::Mixed, &path).await;
+        let read = ::redb::Database::open(path).unwrap();
+        let read = read.begin_read().unwrap();
+        let log = read.open_table(redb::LOG).unwrap();
+        assert_eq!(log.len().unwrap(), u64::from(logged(&rows)));
+        let newest = newest(&rows);
+        let name = COLLECTIONS[usize::from(newest.collection)];
+        let collection = read.open_table(redb::collection(name)).unwrap();
+        let value = collection.get(newest.key.as_deref().unwrap()).unwrap();
+        let expected = (newest.timestamp, newest.payload.as_str());
+        assert_eq!(value.unwrap().value(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_the_whole_world() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let rows = write(Way::Snapshot, Mix::Latest, &path).await;
+        let text = std::fs::read_to_string(path.join("world.json")).unwrap();
+        let world: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let newest = newest(&rows);
+        let collection = COLLECTIONS[usize::from(newest.collection)];
+        let entity = &world[collection][newest.key.as_deref().unwrap()];
+        let payload: serde_json::Value = serde_json::from_str(&newest.payload).unwrap();
+        assert_eq!(entity["state"], payload["state"]);
+        assert_eq!(entity["timestamp"], newest.timestamp);
+    }
+}
