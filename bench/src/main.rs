@@ -2,8 +2,10 @@
 //! promises: `cargo run --release -p bench`
 
 mod by_hand;
+mod commit;
 mod hand;
 mod ours;
+mod record;
 mod report;
 mod rounds;
 mod side;
@@ -59,6 +61,12 @@ async fn main() -> Result<()> {
             let figures = match section {
                 Section::Hand => {
                     by_hand::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Record => {
+                    record::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Commit => {
+                    commit::measure(*engine, &mut stores, options.quick, &bar).await?
                 }
             };
             report.figures.extend(figures);

@@ -1,5 +1,6 @@
 //! The stores that are compared: ours, and one by hand, in the same place.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
@@ -42,6 +43,28 @@ pub(crate) struct Stores {
     folder: Option<TempDir>,
 }
 
+/// A place for a store of ours, and for one by hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) engine: Engine,
+    /// The URL of ours.
+    pub(crate) ours: String,
+    /// A path, or the URL of a server.
+    by_hand: String,
+}
+
+impl Place {
+    /// Makes the store by hand.
+    pub(crate) async fn open_by_hand(&self) -> Result<Box<dyn Side>> {
+        let path = Path::new(&self.by_hand);
+        Ok(match self.engine {
+            Engine::Sqlite => Box::new(HandSqlite::open(path)?),
+            Engine::Sled => Box::new(HandSled::open(path)?),
+            Engine::Postgres => Box::new(HandPostgres::open(&self.by_hand).await?),
+        })
+    }
+}
+
 /// Tells the schemas of a run apart.
 static SCHEMAS: AtomicU32 = AtomicU32::new(0);
 
@@ -56,32 +79,32 @@ impl Stores {
 
     /// Opens new stores: ours first. Those before are gone.
     pub(crate) async fn open(&mut self, engine: Engine) -> Result<Vec<Box<dyn Side>>> {
+        let place = self.place(engine).await?;
+        let ours = Ours::open(&place.ours).await?;
+        Ok(vec![Box::new(ours), place.open_by_hand().await?])
+    }
+
+    /// A place for new stores. Those before are gone.
+    pub(crate) async fn place(&mut self, engine: Engine) -> Result<Place> {
         let folder = tempfile::tempdir()?;
-        let path = folder.path().to_path_buf();
-        self.folder = Some(folder);
-        let ours = path.join("ours");
-        let (url, hand): (String, Box<dyn Side>) = match engine {
-            Engine::Sqlite => (
-                format!("sqlite:{}", ours.display()),
-                Box::new(HandSqlite::open(&path.join("hand"))?),
-            ),
-            Engine::Sled => (
-                format!("sled:{}", ours.display()),
-                Box::new(HandSled::open(&path.join("hand"))?),
-            ),
+        let at = |name| folder.path().join(name).display().to_string();
+        let (ours, by_hand) = match engine {
+            Engine::Sqlite => (format!("sqlite:{}", at("ours")), at("hand")),
+            Engine::Sled => (format!("sled:{}", at("ours")), at("hand")),
             Engine::Postgres => {
                 let server = self.server_url().await;
-                let hand = HandPostgres::open(&server).await?;
                 let schema = SCHEMAS.fetch_add(1, Ordering::Relaxed);
                 let separator = if server.contains('?') { '&' } else { '?' };
                 let schema = format!("bench_{}_{schema}", std::process::id());
-                (
-                    format!("{server}{separator}schema={schema}"),
-                    Box::new(hand),
-                )
+                (format!("{server}{separator}schema={schema}"), server)
             }
         };
-        Ok(vec![Box::new(Ours::open(&url).await?), hand])
+        self.folder = Some(folder);
+        Ok(Place {
+            engine,
+            ours,
+            by_hand,
+        })
     }
 
     async fn server_url(&mut self) -> String {

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
 /// A row, as hand-written code has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
+    /// Which world, from 1. The rows of a world lie together in a batch.
+    pub(crate) world: u32,
     /// What it is.
     pub(crate) kind: Kind,
     /// Which collection, by its number in [`COLLECTIONS`].
@@ -74,14 +76,16 @@ pub(crate) const COLLECTIONS: [&str; 11] = [
 /// The collections with history `All`.
 pub(crate) const LOGGED: std::ops::Range<usize> = 5..10;
 
-/// Entities in each collection.
-pub(crate) const ENTITIES: u64 = 5000;
+/// Entities in each collection, if nothing else is said.
+const ENTITIES: u64 = 5000;
 
 /// Makes rows without end, the same in every run.
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     mix: Mix,
     payload_bytes: usize,
+    entities: u64,
+    worlds: u32,
     random: Random,
     made: u64,
 }
@@ -92,9 +96,21 @@ impl Workload {
         Self {
             mix,
             payload_bytes,
+            entities: ENTITIES,
+            worlds: 1,
             random: Random(0x9e37_79b9_7f4a_7c15),
             made: 0,
         }
+    }
+
+    /// The same with another number of entities in each collection.
+    pub(crate) const fn with_entities(self, entities: u64) -> Self {
+        Self { entities, ..self }
+    }
+
+    /// The same in turn in so many worlds, so that a batch of as many rows has one of each.
+    pub(crate) const fn with_worlds(self, worlds: u32) -> Self {
+        Self { worlds, ..self }
     }
 
     /// The next rows.
@@ -110,8 +126,8 @@ impl Workload {
             Mix::Events => 0..0,
             Mix::Mixed => 0..10,
         };
-        let entities =
-            kinds.flat_map(|collection: u8| (0..ENTITIES).map(move |key| (collection, key)));
+        let all = self.entities;
+        let entities = kinds.flat_map(|collection: u8| (0..all).map(move |key| (collection, key)));
         let rows: Vec<Row> = entities
             .map(|(collection, key)| {
                 let kind = match LOGGED.contains(&usize::from(collection)) {
@@ -127,7 +143,7 @@ impl Workload {
     fn row(&mut self) -> Row {
         let kind = self.mix.kind(self.made);
         let collection = (self.random.next() % 5) as u8;
-        let key = self.random.next() % ENTITIES;
+        let key = self.random.next() % self.entities;
         match kind {
             Kind::Latest => self.of(kind, collection, Some(key)),
             Kind::All => self.of(kind, 5 + collection, Some(key)),
@@ -138,6 +154,7 @@ impl Workload {
     fn of(&mut self, kind: Kind, collection: u8, key: Option<u64>) -> Row {
         self.made += 1;
         Row {
+            world: 1 + (self.made % u64::from(self.worlds)) as u32,
             kind,
             collection,
             key: key.map(|key| format!("entity-{key}")),
