@@ -1,10 +1,13 @@
 //! What aqevia-storage costs beside the best code that we know to write by hand, with the same
 //! promises: `cargo run --release -p bench`
 
+mod bare;
 mod by_hand;
 mod commit;
 mod hand;
+mod load;
 mod ours;
+mod peak;
 mod record;
 mod report;
 mod rounds;
@@ -39,11 +42,18 @@ struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// What this starts itself with: what to read, and of which store
+    #[arg(long, hide = true, num_args = 2)]
+    peak_of: Vec<String>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    if let [what, url] = options.peak_of.as_slice() {
+        let peak = peak::measure(what.parse()?, url).await?;
+        return Ok(writeln!(stdout(), "{peak}")?);
+    }
     let all_if_none = |named: &[Engine]| match named {
         [] => Engine::value_variants().to_vec(),
         some => some.to_vec(),
@@ -68,6 +78,7 @@ async fn main() -> Result<()> {
                 Section::Commit => {
                     commit::measure(*engine, &mut stores, options.quick, &bar).await?
                 }
+                Section::Load => load::measure(*engine, &mut stores, options.quick, &bar).await?,
             };
             report.figures.extend(figures);
         }

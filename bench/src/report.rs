@@ -18,6 +18,8 @@ pub(crate) enum Section {
     Record,
     /// Commits of many tasks at once, beside single transactions by hand; many worlds in a flush
     Commit,
+    /// Loading a world and reading its log, beside the bare statement
+    Load,
 }
 
 impl Section {
@@ -38,6 +40,12 @@ impl Section {
                 "Commits of one record of 300 B: of so many tasks to one world, beside single \
                  transactions by hand, one after\nthe other; and a flush of so many worlds with a \
                  record each, beside one transaction by hand. Times are of a\ncommit, or of a flush."
+            }
+            Self::Load => {
+                "A world that was just opened is read in pages of the default limit, beside a \
+                 statement by hand over the same\ntables that makes owned text of the same columns. \
+                 Peak: how far the memory of a process rises that does so,\ncaches and a page \
+                 included."
             }
         }
     }
@@ -197,6 +205,7 @@ impl fmt::Display for Goal {
             Self::AtMost(most) if *most < 1e-3 => {
                 f.pad(&format!("<= {}", Quantity::seconds(*most)))
             }
+            Self::AtMost(most) if *most >= 1e6 => f.pad(&format!("<= {}", Quantity::bytes(*most))),
             Self::AtMost(most) => f.pad(&format!("<= {most}")),
         }
     }
