@@ -84,7 +84,7 @@ async fn main() -> Result<()> {
         }
     }
     bar.finish_and_clear();
-    stores.end().await;
+    stores.end().await?;
     let shown = match options.json {
         true => report.json()?,
         false => report.table()?,

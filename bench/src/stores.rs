@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::Result;
 use clap::ValueEnum;
 use conformance::engines::postgres::RestartableServer;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::hand::postgres::HandPostgres;
@@ -41,6 +42,8 @@ pub(crate) struct Stores {
     server: Option<RestartableServer>,
     /// The folder of the stores that are open.
     folder: Option<TempDir>,
+    /// The schema of the store of ours that is open.
+    schema: Option<String>,
 }
 
 /// A place for a store of ours, and for one by hand.
@@ -74,6 +77,7 @@ impl Stores {
             postgres,
             server: None,
             folder: None,
+            schema: None,
         }
     }
 
@@ -86,6 +90,7 @@ impl Stores {
 
     /// A place for new stores. Those before are gone.
     pub(crate) async fn place(&mut self, engine: Engine) -> Result<Place> {
+        self.clear().await?;
         let folder = tempfile::tempdir()?;
         let at = |name| folder.path().join(name).display().to_string();
         let (ours, by_hand) = match engine {
@@ -96,6 +101,7 @@ impl Stores {
                 let schema = SCHEMAS.fetch_add(1, Ordering::Relaxed);
                 let separator = if server.contains('?') { '&' } else { '?' };
                 let schema = format!("bench_{}_{schema}", std::process::id());
+                let schema = self.schema.insert(schema);
                 (format!("{server}{separator}schema={schema}"), server)
             }
         };
@@ -105,6 +111,17 @@ impl Stores {
             ours,
             by_hand,
         })
+    }
+
+    /// Takes away the stores that were made last.
+    async fn clear(&mut self) -> Result<()> {
+        self.folder = None;
+        if let Some(schema) = self.schema.take() {
+            let mut connection = PgConnection::connect(&self.server_url().await).await?;
+            let drop = format!("DROP SCHEMA IF EXISTS {schema}, by_hand CASCADE");
+            connection.execute(AssertSqlSafe(drop)).await?;
+        }
+        Ok(())
     }
 
     async fn server_url(&mut self) -> String {
@@ -118,10 +135,12 @@ impl Stores {
         self.server.insert(server).url().to_owned()
     }
 
-    /// Ends the server, if there is one of our own.
-    pub(crate) async fn end(self) {
+    /// Takes the stores away, and ends the server if there is one of our own.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.clear().await?;
         if let Some(server) = self.server {
             server.end().await;
         }
+        Ok(())
     }
 }

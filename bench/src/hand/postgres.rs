@@ -31,7 +31,33 @@ CREATE TABLE state (world int NOT NULL, collection smallint NOT NULL, key text C
     PRIMARY KEY (world, collection, key)) WITH (fillfactor = 70);
 INSERT INTO worlds SELECT number, 1, 0, 0 FROM generate_series(1, 64) AS number;";
 
+const EPOCH: i64 = 1;
+
+/// Writes a batch of one world.
 const WRITE: &str = "
+WITH world AS (
+    UPDATE worlds SET last = last + 1, head = head + $4
+    WHERE world = $1 AND epoch = $2 AND last = $3
+    RETURNING last, head - $4 AS head
+),
+row AS MATERIALIZED (
+    SELECT row.*, world.head + row.position AS sequence
+    FROM unnest($6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::text[], $11::boolean[],
+        $12::boolean[]) AS row (position, timestamp, collection, key, payload, logged, moves)
+    CROSS JOIN world
+),
+logged AS (
+    INSERT INTO log SELECT $1, sequence, timestamp, collection, key, payload FROM row WHERE logged
+),
+moved AS (
+    INSERT INTO state SELECT $1, collection, key, sequence, timestamp, payload FROM row WHERE moves
+    ON CONFLICT (world, collection, key) DO UPDATE SET sequence = excluded.sequence,
+        timestamp = excluded.timestamp, payload = excluded.payload
+)
+INSERT INTO batches SELECT $1, last, $2, head + 1, $4, $5 FROM world";
+
+/// Writes a batch of several worlds.
+const WRITE_WORLDS: &str = "
 WITH part AS MATERIALIZED (
     SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])
         AS part (world, epoch, last, count, digest)
@@ -45,9 +71,9 @@ world AS (
 ),
 row AS MATERIALIZED (
     SELECT row.*, world.head + row.position AS sequence
-    FROM unnest($6::int[], $7::bigint[], $8::bigint[], $9::smallint[], $10::text[], $11::text[],
-        $12::boolean[], $13::boolean[])
-        AS row (world, position, timestamp, collection, key, payload, logged, moves)
+    FROM unnest($6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::text[], $11::boolean[],
+        $12::boolean[], $13::int[])
+        AS row (position, timestamp, collection, key, payload, logged, moves, world)
     JOIN world USING (world)
 ),
 logged AS (
@@ -89,24 +115,34 @@ impl HandPostgres {
             rows.first().map_or(0, |row| row.world as i32)
         });
         let last = each(&worlds, |world| self.last.get(world).copied().unwrap_or(0));
+        let write = match (worlds.as_slice(), last.as_slice()) {
+            ([world], [last]) => sqlx::query(AssertSqlSafe(WRITE))
+                .bind(*world)
+                .bind(EPOCH)
+                .bind(*last)
+                .bind(rows.len() as i64)
+                .bind(digest(rows).as_bytes().to_vec()),
+            _ => sqlx::query(AssertSqlSafe(WRITE_WORLDS))
+                .bind(&worlds)
+                .bind(vec![EPOCH; parts.len()])
+                .bind(last)
+                .bind(each(&parts, |rows| rows.len() as i64))
+                .bind(each(&parts, |rows| digest(rows).as_bytes().to_vec())),
+        };
         let positions = parts.iter().flat_map(|rows| 1..=rows.len() as i64);
         let moves = parts.iter().flat_map(|rows| last_of_keys(rows));
-        let written = sqlx::query(AssertSqlSafe(WRITE))
-            .bind(&worlds)
-            .bind(vec![1_i64; parts.len()])
-            .bind(last)
-            .bind(each(&parts, |rows| rows.len() as i64))
-            .bind(each(&parts, |rows| digest(rows).as_bytes().to_vec()))
-            .bind(each(rows, |row| row.world as i32))
+        let mut write = write
             .bind(positions.collect::<Vec<_>>())
             .bind(each(rows, |row| row.timestamp))
             .bind(each(rows, |row| i16::from(row.collection)))
             .bind(each(rows, |row| row.key.as_deref()))
             .bind(each(rows, |row| row.payload.as_str()))
             .bind(each(rows, |row| row.kind != Kind::Latest))
-            .bind(moves.collect::<Vec<_>>())
-            .execute(&mut self.connection)
-            .await?;
+            .bind(moves.collect::<Vec<_>>());
+        if parts.len() > 1 {
+            write = write.bind(each(rows, |row| row.world as i32));
+        }
+        let written = write.execute(&mut self.connection).await?;
         ensure!(written.rows_affected() == parts.len() as u64, "fenced");
         for world in worlds {
             *self.last.entry(world).or_default() += 1;
@@ -115,7 +151,7 @@ impl HandPostgres {
     }
 }
 
-/// A column of an array's rows.
+/// A column of rows.
 fn each<'rows, T, C>(rows: &'rows [T], column: impl Fn(&'rows T) -> C) -> Vec<C> {
     rows.iter().map(column).collect()
 }
