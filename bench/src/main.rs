@@ -1,12 +1,17 @@
 //! What aqevia-storage costs beside the best code that we know to write by hand, with the same
 //! promises: `cargo run --release -p bench`
 
+mod bare;
 mod by_hand;
+mod commit;
 mod floor;
 mod hand;
 mod instead;
+mod load;
 mod ours;
+mod peak;
 mod plot;
+mod record;
 mod report;
 mod rounds;
 mod side;
@@ -44,11 +49,18 @@ struct Options {
     /// A folder to write an SVG of each section to
     #[arg(long, value_name = "FOLDER")]
     plot: Option<PathBuf>,
+    /// What this starts itself with: what to read, and of which store
+    #[arg(long, hide = true, num_args = 2)]
+    peak_of: Vec<String>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    if let [what, url] = options.peak_of.as_slice() {
+        let peak = peak::measure(what.parse()?, url).await?;
+        return Ok(writeln!(stdout(), "{peak}")?);
+    }
     let all_if_none = |named: &[Engine]| match named {
         [] => Engine::value_variants().to_vec(),
         some => some.to_vec(),
@@ -69,12 +81,19 @@ async fn main() -> Result<()> {
                 }
                 Section::Instead => instead::measure(*engine, options.quick, &bar).await?,
                 Section::Floor => floor::measure(*engine, options.quick, &bar).await?,
+                Section::Record => {
+                    record::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Commit => {
+                    commit::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Load => load::measure(*engine, &mut stores, options.quick, &bar).await?,
             };
             report.figures.extend(figures);
         }
     }
     bar.finish_and_clear();
-    stores.end().await;
+    stores.end().await?;
     if let Some(folder) = &options.plot {
         plot::write(folder, &report)?;
     }

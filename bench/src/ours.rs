@@ -11,8 +11,7 @@ use crate::workload::{COLLECTIONS, LOGGED, Row, records};
 
 /// A world that groups are committed to.
 pub(crate) struct Ours {
-    /// Ends with the last handle of it.
-    _controller: StorageController,
+    controller: StorageController,
     world: World,
     names: Vec<Collection>,
     prepared: Vec<Vec<WorldRecord>>,
@@ -21,23 +20,39 @@ pub(crate) struct Ours {
 impl Ours {
     /// A world in the store of a URL.
     pub(crate) async fn open(url: &str) -> Result<Self> {
-        let names = COLLECTIONS.iter().map(Collection::new);
-        let names: Vec<Collection> = names.collect::<aqevia::Result<_>>()?;
-        let logged = names.get(LOGGED).unwrap_or_default().iter().cloned();
-        let schema = logged.fold(Schema::new(), |schema, name| {
-            schema.with_history(name, History::All)
-        });
-        let mut config = ControllerConfig::default();
-        config.schema = schema;
-        let controller = StorageController::start(aqevia::open(url)?, config).await?;
-        let world = controller.open_world(WorldId::new("bench")?).await?;
+        let controller = start(url, ControllerConfig::default()).await?;
+        let world = controller.open_world(WorldId::new(WORLD)?).await?;
         Ok(Self {
-            _controller: controller,
+            controller,
             world,
-            names,
+            names: names()?,
             prepared: Vec::new(),
         })
     }
+
+    /// Ends with everything in the store.
+    pub(crate) async fn close(self) -> Result<()> {
+        Ok(self.controller.shutdown().await?)
+    }
+}
+
+/// The world that is written, where there is one.
+pub(crate) const WORLD: &str = "bench";
+
+/// A controller over the store of a URL that knows which collections keep their history.
+pub(crate) async fn start(url: &str, mut config: ControllerConfig) -> Result<StorageController> {
+    let names = names()?;
+    let logged = names.get(LOGGED).unwrap_or_default().iter().cloned();
+    config.schema = logged.fold(Schema::new(), |schema, name| {
+        schema.with_history(name, History::All)
+    });
+    Ok(StorageController::start(aqevia::open(url)?, config).await?)
+}
+
+/// The collections, in the order of [`COLLECTIONS`].
+pub(crate) fn names() -> Result<Vec<Collection>> {
+    let names = COLLECTIONS.iter().map(Collection::new);
+    Ok(names.collect::<aqevia::Result<_>>()?)
 }
 
 #[async_trait]

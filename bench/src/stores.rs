@@ -1,10 +1,12 @@
 //! The stores that are compared: ours, and one by hand, in the same place.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use clap::ValueEnum;
 use conformance::engines::postgres::RestartableServer;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::hand::postgres::HandPostgres;
@@ -40,6 +42,30 @@ pub(crate) struct Stores {
     server: Option<RestartableServer>,
     /// The folder of the stores that are open.
     folder: Option<TempDir>,
+    /// The schema of the store of ours that is open.
+    schema: Option<String>,
+}
+
+/// A place for a store of ours, and for one by hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) engine: Engine,
+    /// The URL of ours.
+    pub(crate) ours: String,
+    /// A path, or the URL of a server.
+    by_hand: String,
+}
+
+impl Place {
+    /// Makes the store by hand.
+    pub(crate) async fn open_by_hand(&self) -> Result<Box<dyn Side>> {
+        let path = Path::new(&self.by_hand);
+        Ok(match self.engine {
+            Engine::Sqlite => Box::new(HandSqlite::open(path)?),
+            Engine::Sled => Box::new(HandSled::open(path)?),
+            Engine::Postgres => Box::new(HandPostgres::open(&self.by_hand).await?),
+        })
+    }
 }
 
 /// Tells the schemas of a run apart.
@@ -51,37 +77,51 @@ impl Stores {
             postgres,
             server: None,
             folder: None,
+            schema: None,
         }
     }
 
     /// Opens new stores: ours first. Those before are gone.
     pub(crate) async fn open(&mut self, engine: Engine) -> Result<Vec<Box<dyn Side>>> {
+        let place = self.place(engine).await?;
+        let ours = Ours::open(&place.ours).await?;
+        Ok(vec![Box::new(ours), place.open_by_hand().await?])
+    }
+
+    /// A place for new stores. Those before are gone.
+    pub(crate) async fn place(&mut self, engine: Engine) -> Result<Place> {
+        self.clear().await?;
         let folder = tempfile::tempdir()?;
-        let path = folder.path().to_path_buf();
-        self.folder = Some(folder);
-        let ours = path.join("ours");
-        let (url, hand): (String, Box<dyn Side>) = match engine {
-            Engine::Sqlite => (
-                format!("sqlite:{}", ours.display()),
-                Box::new(HandSqlite::open(&path.join("hand"))?),
-            ),
-            Engine::Sled => (
-                format!("sled:{}", ours.display()),
-                Box::new(HandSled::open(&path.join("hand"))?),
-            ),
+        let at = |name| folder.path().join(name).display().to_string();
+        let (ours, by_hand) = match engine {
+            Engine::Sqlite => (format!("sqlite:{}", at("ours")), at("hand")),
+            Engine::Sled => (format!("sled:{}", at("ours")), at("hand")),
             Engine::Postgres => {
                 let server = self.server_url().await;
-                let hand = HandPostgres::open(&server).await?;
                 let schema = SCHEMAS.fetch_add(1, Ordering::Relaxed);
                 let separator = if server.contains('?') { '&' } else { '?' };
                 let schema = format!("bench_{}_{schema}", std::process::id());
-                (
-                    format!("{server}{separator}schema={schema}"),
-                    Box::new(hand),
-                )
+                let schema = self.schema.insert(schema);
+                (format!("{server}{separator}schema={schema}"), server)
             }
         };
-        Ok(vec![Box::new(Ours::open(&url).await?), hand])
+        self.folder = Some(folder);
+        Ok(Place {
+            engine,
+            ours,
+            by_hand,
+        })
+    }
+
+    /// Takes away the stores that were made last.
+    async fn clear(&mut self) -> Result<()> {
+        self.folder = None;
+        if let Some(schema) = self.schema.take() {
+            let mut connection = PgConnection::connect(&self.server_url().await).await?;
+            let drop = format!("DROP SCHEMA IF EXISTS {schema}, by_hand CASCADE");
+            connection.execute(AssertSqlSafe(drop)).await?;
+        }
+        Ok(())
     }
 
     async fn server_url(&mut self) -> String {
@@ -95,10 +135,12 @@ impl Stores {
         self.server.insert(server).url().to_owned()
     }
 
-    /// Ends the server, if there is one of our own.
-    pub(crate) async fn end(self) {
+    /// Takes the stores away, and ends the server if there is one of our own.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.clear().await?;
         if let Some(server) = self.server {
             server.end().await;
         }
+        Ok(())
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
 /// A row, as hand-written code has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
+    /// Which world, from 1. The rows of a world lie together in a batch.
+    pub(crate) world: u32,
     /// What it is.
     pub(crate) kind: Kind,
     /// Which collection, by its number in [`COLLECTIONS`].
@@ -84,6 +86,7 @@ pub(crate) struct Workload {
     payload_bytes: usize,
     /// In each collection.
     entities: u64,
+    worlds: u32,
     random: Random,
     made: u64,
 }
@@ -95,15 +98,20 @@ impl Workload {
             mix,
             payload_bytes,
             entities: ENTITIES,
+            worlds: 1,
             random: Random(0x9e37_79b9_7f4a_7c15),
             made: 0,
         }
     }
 
     /// The same with so many entities in each collection.
-    pub(crate) const fn with_entities(mut self, entities: u64) -> Self {
-        self.entities = entities;
-        self
+    pub(crate) const fn with_entities(self, entities: u64) -> Self {
+        Self { entities, ..self }
+    }
+
+    /// The same in turn in so many worlds, so that a batch of as many rows has one of each.
+    pub(crate) const fn with_worlds(self, worlds: u32) -> Self {
+        Self { worlds, ..self }
     }
 
     /// The next rows.
@@ -119,9 +127,8 @@ impl Workload {
             Mix::Events => 0..0,
             Mix::Mixed => 0..10,
         };
-        let keys = 0..self.entities;
-        let entities =
-            kinds.flat_map(|collection: u8| keys.clone().map(move |key| (collection, key)));
+        let all = self.entities;
+        let entities = kinds.flat_map(|collection: u8| (0..all).map(move |key| (collection, key)));
         let rows: Vec<Row> = entities
             .map(|(collection, key)| {
                 let kind = match LOGGED.contains(&usize::from(collection)) {
@@ -148,6 +155,7 @@ impl Workload {
     fn of(&mut self, kind: Kind, collection: u8, key: Option<u64>) -> Row {
         self.made += 1;
         Row {
+            world: 1 + (self.made % u64::from(self.worlds)) as u32,
             kind,
             collection,
             key: key.map(|key| format!("entity-{key}")),

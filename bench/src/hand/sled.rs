@@ -27,7 +27,14 @@ pub(crate) struct HandSled {
     prepared: Vec<Vec<Row>>,
 }
 
-const WORLD: [u8; 4] = [0, 0, 0, 1];
+/// What one transaction writes.
+#[derive(Default)]
+struct Changes {
+    worlds: Batch,
+    batches: Batch,
+    log: Batch,
+    state: Batch,
+}
 
 impl HandSled {
     /// A new folder.
@@ -48,22 +55,45 @@ impl HandSled {
     }
 
     fn persist(&self, rows: &[Row]) -> Result<()> {
-        let world = self.worlds.get(WORLD)?;
+        let mut changes = Changes::default();
+        for rows in rows.chunk_by(|row, next| row.world == next.world) {
+            self.add(rows, &mut changes)?;
+        }
+        let trees = (&self.worlds, &self.batches, &self.log, &self.state);
+        trees
+            .transaction(|(worlds, batches, log, state)| {
+                worlds.apply_batch(&changes.worlds)?;
+                batches.apply_batch(&changes.batches)?;
+                log.apply_batch(&changes.log)?;
+                state.apply_batch(&changes.state)?;
+                Ok(())
+            })
+            .map_err(|error: TransactionError<()>| anyhow!("{error:?}"))?;
+        self.db.flush()?;
+        self.file.sync_data()?;
+        Ok(())
+    }
+
+    /// Adds what rows of one world change.
+    fn add(&self, rows: &[Row], changes: &mut Changes) -> Result<()> {
+        let at = rows.first().map_or(0, |row| row.world).to_be_bytes();
+        let world = self.worlds.get(at)?;
         let [epoch, last, head] = world.map_or(Ok([1, 0, 0]), |world| numbers(&world))?;
         ensure!(epoch == 1, "fenced");
-        let (mut log, mut state) = (Batch::default(), Batch::default());
         let moves = last_of_keys(rows);
         for ((sequence, row), moves) in (head + 1..).zip(rows).zip(moves) {
             let value = [&row.timestamp.to_be_bytes(), row.payload.as_bytes()].concat();
             let key = row.key.as_deref().unwrap_or_default();
             if moves {
-                let at = [&WORLD, &[row.collection][..], key.as_bytes()].concat();
-                state.insert(at, [&sequence.to_be_bytes(), value.as_slice()].concat());
+                let at = [&at, &[row.collection][..], key.as_bytes()].concat();
+                let value = [&sequence.to_be_bytes(), value.as_slice()].concat();
+                changes.state.insert(at, value);
             }
             if row.kind != Kind::Latest {
                 let head = [row.collection, key.len() as u8];
                 let value = [&head, key.as_bytes(), value.as_slice()].concat();
-                log.insert([&WORLD[..], &sequence.to_be_bytes()].concat(), value);
+                let at = [&at[..], &sequence.to_be_bytes()].concat();
+                changes.log.insert(at, value);
             }
         }
         let count = rows.len() as u64;
@@ -71,21 +101,9 @@ impl HandSled {
         let batch = [epoch, head + 1, count].map(u64::to_be_bytes).concat();
         let batch = [&batch, digest.as_bytes().as_slice()].concat();
         let world = [epoch, number, head + count].map(u64::to_be_bytes).concat();
-        let trees = (&self.worlds, &self.batches, &self.log, &self.state);
-        trees
-            .transaction(|(worlds, batches, logged, moved)| {
-                worlds.insert(&WORLD, world.as_slice())?;
-                batches.insert(
-                    [&WORLD[..], &number.to_be_bytes()].concat(),
-                    batch.as_slice(),
-                )?;
-                logged.apply_batch(&log)?;
-                moved.apply_batch(&state)?;
-                Ok(())
-            })
-            .map_err(|error: TransactionError<()>| anyhow!("{error:?}"))?;
-        self.db.flush()?;
-        self.file.sync_data()?;
+        let batch_at = [&at[..], &number.to_be_bytes()].concat();
+        changes.batches.insert(batch_at, batch);
+        changes.worlds.insert(&at, world);
         Ok(())
     }
 }

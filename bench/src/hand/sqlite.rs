@@ -28,7 +28,8 @@ CREATE TABLE log (id INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, collection
 CREATE TABLE state (world INTEGER NOT NULL, collection INTEGER NOT NULL, key TEXT NOT NULL,
     sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL, payload TEXT,
     PRIMARY KEY (world, collection, key)) WITHOUT ROWID;
-INSERT INTO worlds VALUES (1, 1, 0, 0);";
+WITH RECURSIVE world (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM world LIMIT 64)
+INSERT INTO worlds SELECT number, 1, 0, 0 FROM world;";
 
 const LOG_BYTES: u64 = 4 << 20;
 
@@ -66,7 +67,9 @@ impl HandSqlite {
     fn persist(&mut self, rows: &[Row]) -> Result<()> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
-        write(&transaction, rows)?;
+        for rows in rows.chunk_by(|row, next| row.world == next.world) {
+            write(&transaction, rows)?;
+        }
         transaction.commit()?;
         if self.wal.metadata().map_or(0, |metadata| metadata.len()) > LOG_BYTES {
             // If it is awake or about to be, that is as good.
@@ -87,13 +90,15 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Writes rows of one world.
 fn write(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
+    let world = rows.first().map_or(0, |row| i64::from(row.world));
     let (epoch, last, head): (i64, i64, i64) = transaction
-        .prepare_cached("SELECT epoch, last, head FROM worlds WHERE number = 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        .prepare_cached("SELECT epoch, last, head FROM worlds WHERE number = ?1")?
+        .query_row([world], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     ensure!(epoch == 1, "fenced");
     let mut log = transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for (id, row) in ((1 << 40) + head + 1..).zip(rows) {
+    for (id, row) in ((world << 40) + head + 1..).zip(rows) {
         if row.kind != Kind::Latest {
             log.execute(params![
                 id,
@@ -111,13 +116,14 @@ fn write(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
     keyed.sort_unstable_by_key(|(key, sequence, row)| (row.collection, *key, -sequence));
     keyed.dedup_by_key(|(key, _, row)| (row.collection, *key));
     let mut state = transaction.prepare_cached(
-        "INSERT INTO state VALUES (1, ?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO state VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET sequence = excluded.sequence, timestamp = excluded.timestamp,
          payload = excluded.payload",
     )?;
     for (key, sequence, row) in keyed {
         let payload = (row.kind == Kind::Latest).then_some(&row.payload);
         state.execute(params![
+            world,
             row.collection,
             key,
             sequence,
@@ -127,8 +133,9 @@ fn write(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
     }
     let (number, count) = (last + 1, rows.len() as i64);
     transaction
-        .prepare_cached("INSERT INTO batches VALUES (1, ?1, ?2, ?3, ?4, ?5)")?
+        .prepare_cached("INSERT INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![
+            world,
             number,
             epoch,
             head + 1,
@@ -136,8 +143,8 @@ fn write(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
             digest(rows).as_bytes()
         ])?;
     transaction
-        .prepare_cached("UPDATE worlds SET last = ?1, head = ?2 WHERE number = 1")?
-        .execute([number, head + count])?;
+        .prepare_cached("UPDATE worlds SET last = ?1, head = ?2 WHERE number = ?3")?
+        .execute([number, head + count, world])?;
     Ok(())
 }
 

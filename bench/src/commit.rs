@@ -1,0 +1,196 @@
+//! Many commits at once: of many tasks to one world, and of many worlds in one flush.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aqevia::{ControllerConfig, StorageController, World, WorldId, WorldRecord};
+use async_trait::async_trait;
+use indicatif::ProgressBar;
+use tokio::task::JoinSet;
+
+use crate::by_hand::time;
+use crate::ours::{self, WORLD};
+use crate::report::{Figure, Goal, Section};
+use crate::rounds::{self, Plan, ratio};
+use crate::side::Side;
+use crate::stores::{Engine, Place, Stores};
+use crate::workload::{Mix, Row, Workload, records};
+
+/// So many tasks, how many commits they make together in a round, and the goal.
+const TASKS: [(usize, usize, Option<f64>); 4] = [
+    (1, 300, None),
+    (8, 480, None),
+    (64, 1536, Some(10.0)),
+    (512, 3072, None),
+];
+
+/// So many worlds, how many flushes are in a round, and the goal.
+const WORLDS: (u32, usize, f64) = (64, 90, 0.8);
+
+const PAYLOAD_BYTES: usize = 300;
+
+/// Measures an engine.
+pub(crate) async fn measure(
+    engine: Engine,
+    stores: &mut Stores,
+    quick: bool,
+    bar: &ProgressBar,
+) -> Result<Vec<Figure>> {
+    bar.inc_length(TASKS.len() as u64 + 1);
+    let mut figures = Vec::new();
+    let place = stores.place(engine).await?;
+    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES);
+    let controller = ours::start(&place.ours, ControllerConfig::default()).await?;
+    let world = controller.open_world(WorldId::new(WORLD)?).await?;
+    let ours = Tasks::of(1, world.clone());
+    let mut sides: [Box<dyn Side>; 2] = [Box::new(ours), place.open_by_hand().await?];
+    let fill = workload.fill();
+    for side in &mut sides {
+        side.prepare(&fill)?;
+        side.write().await?;
+    }
+    for (count, commits, goal) in TASKS {
+        bar.set_message(format!("{} commits of {count} tasks", engine.name()));
+        let [ours, _] = &mut sides;
+        *ours = Box::new(Tasks::of(count, world.clone()));
+        let plan = Plan::new(1, commits, quick);
+        let all = rounds::run(plan, &mut workload, &mut sides).await?;
+        let figure = figure(engine, "tasks, one world", &all).map(|figure| figure.at(count));
+        figures.extend(figure.map(|figure| match goal {
+            Some(least) => figure.with_goal(Goal::AtLeast(least)),
+            None => figure,
+        }));
+        bar.inc(1);
+    }
+    controller.shutdown().await?;
+    drop(sides);
+    figures.extend(measure_worlds(stores.place(engine).await?, quick, bar).await?);
+    Ok(figures)
+}
+
+async fn measure_worlds(place: Place, quick: bool, bar: &ProgressBar) -> Result<Option<Figure>> {
+    let (count, flushes, goal) = WORLDS;
+    bar.set_message(format!("{} flushes of {count} worlds", place.engine.name()));
+    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES).with_worlds(count);
+    let worlds = Worlds::open(&place, count).await?;
+    let mut sides: [Box<dyn Side>; 2] = [Box::new(worlds), place.open_by_hand().await?];
+    let plan = Plan::new(count as usize, flushes, quick);
+    let all = rounds::run(plan, &mut workload, &mut sides).await?;
+    bar.inc(1);
+    let figure = figure(place.engine, "worlds, a record each", &all);
+    Ok(figure.map(|figure| figure.at(count as usize).with_goal(Goal::AtLeast(goal))))
+}
+
+fn figure(engine: Engine, what: &str, sides: &[rounds::Series]) -> Option<Figure> {
+    let [ours, by_hand] = sides else {
+        return None;
+    };
+    let figure = Figure::ours(Section::Commit, engine.name(), what, time(ours));
+    Some(figure.beside("by hand", time(by_hand), ratio(ours, by_hand)))
+}
+
+/// Tasks that commit to one world at once, each one batch after the other.
+struct Tasks {
+    world: World,
+    count: usize,
+    /// For each task its groups.
+    prepared: Vec<Vec<Vec<WorldRecord>>>,
+}
+
+impl Tasks {
+    const fn of(count: usize, world: World) -> Self {
+        Self {
+            world,
+            count,
+            prepared: Vec::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Side for Tasks {
+    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
+        let names = ours::names()?;
+        let of = |rows: &Vec<Row>| records(self.world.id(), &names, rows);
+        let share = |task| batches.iter().skip(task).step_by(self.count).map(of);
+        self.prepared = (0..self.count)
+            .map(|task| share(task).collect())
+            .collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        for share in std::mem::take(&mut self.prepared) {
+            let world = self.world.clone();
+            tasks.spawn(async move {
+                for group in share {
+                    world.commit(group).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+/// Worlds that are written by one flush.
+struct Worlds {
+    controller: StorageController,
+    worlds: Vec<World>,
+    prepared: Vec<Vec<(World, WorldRecord)>>,
+}
+
+impl Worlds {
+    async fn open(place: &Place, count: u32) -> Result<Self> {
+        let mut config = ControllerConfig::default();
+        // Nothing starts a flush but the call.
+        config.flush_interval = Duration::from_secs(3600);
+        config.batch_capacity = usize::MAX;
+        config.batch_capacity_bytes = usize::MAX;
+        let controller = ours::start(&place.ours, config).await?;
+        let mut worlds = Vec::new();
+        for number in 1..=count {
+            let id = WorldId::new(format!("bench-{number}"))?;
+            worlds.push(controller.open_world(id).await?);
+        }
+        Ok(Self {
+            controller,
+            worlds,
+            prepared: Vec::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Side for Worlds {
+    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
+        let names = ours::names()?;
+        let of_world = |rows: &[Row]| {
+            let number = rows.first().map_or(0, |row| row.world as usize);
+            let world = self.worlds.get(number - 1).context("no such world")?;
+            let records = records(world.id(), &names, rows)?;
+            anyhow::Ok(records.into_iter().map(|record| (world.clone(), record)))
+        };
+        let of = |rows: &Vec<Row>| {
+            let worlds = rows.chunk_by(|row, next| row.world == next.world);
+            let records: Vec<_> = worlds.map(of_world).collect::<Result<_>>()?;
+            anyhow::Ok(records.into_iter().flatten().collect())
+        };
+        self.prepared = batches.iter().map(of).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        for batch in std::mem::take(&mut self.prepared) {
+            for (world, record) in batch {
+                world.record(record)?;
+            }
+            self.controller.flush().await?;
+        }
+        Ok(())
+    }
+}
