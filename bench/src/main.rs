@@ -2,8 +2,10 @@
 //! promises: `cargo run --release -p bench`
 
 mod by_hand;
+mod growth;
 mod hand;
 mod ours;
+mod place;
 mod report;
 mod rounds;
 mod side;
@@ -37,11 +39,17 @@ struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Commits to a store until it is killed, as the child of `growth`
+    #[arg(long, hide = true, value_name = "URL")]
+    commit_to: Option<String>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(url) = &options.commit_to {
+        return growth::killed::commit_to(url).await;
+    }
     let all_if_none = |named: &[Engine]| match named {
         [] => Engine::value_variants().to_vec(),
         some => some.to_vec(),
@@ -59,6 +67,9 @@ async fn main() -> Result<()> {
             let figures = match section {
                 Section::Hand => {
                     by_hand::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Growth => {
+                    growth::measure(*engine, &mut stores, options.quick, &bar).await?
                 }
             };
             report.figures.extend(figures);

@@ -11,8 +11,7 @@ use crate::workload::{COLLECTIONS, LOGGED, Row, records};
 
 /// A world that groups are committed to.
 pub(crate) struct Ours {
-    /// Ends with the last handle of it.
-    _controller: StorageController,
+    controller: StorageController,
     world: World,
     names: Vec<Collection>,
     prepared: Vec<Vec<WorldRecord>>,
@@ -32,11 +31,21 @@ impl Ours {
         let controller = StorageController::start(aqevia::open(url)?, config).await?;
         let world = controller.open_world(WorldId::new("bench")?).await?;
         Ok(Self {
-            _controller: controller,
+            controller,
             world,
             names,
             prepared: Vec::new(),
         })
+    }
+
+    /// How many records the world held when it was opened.
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.world.opened_at().get()
+    }
+
+    /// Closes the store as an engine does that ends.
+    pub(crate) async fn close(self) -> Result<()> {
+        Ok(self.controller.shutdown().await?)
     }
 }
 

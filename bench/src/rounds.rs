@@ -42,10 +42,10 @@ pub(crate) struct Spread {
 }
 
 /// Runs rounds.
-pub(crate) async fn run(
+pub(crate) async fn run<S: Side + ?Sized>(
     plan: Plan,
     workload: &mut Workload,
-    sides: &mut [Box<dyn Side>],
+    sides: &mut [Box<S>],
 ) -> Result<Vec<Series>> {
     let mut all = vec![Series::new(); sides.len()];
     for round in 0..=plan.rounds {

@@ -11,6 +11,7 @@ use crate::hand::postgres::HandPostgres;
 use crate::hand::sled::HandSled;
 use crate::hand::sqlite::HandSqlite;
 use crate::ours::Ours;
+use crate::place::Place;
 use crate::side::Side;
 
 /// What the stores are kept in.
@@ -82,6 +83,25 @@ impl Stores {
             }
         };
         Ok(vec![Box::new(Ours::open(&url).await?), hand])
+    }
+
+    /// A place for one more store of ours.
+    pub(crate) async fn place(&mut self, engine: Engine) -> Result<Place> {
+        if engine != Engine::Postgres {
+            return Place::folder(engine.name());
+        }
+        let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("bench_{}_{number}", std::process::id());
+        Ok(Place::schema(self.server_url().await, schema))
+    }
+
+    /// Kills the server and waits until it answers again; whether there is one that may be killed.
+    pub(crate) async fn kill_server(&self) -> bool {
+        let Some(server) = &self.server else {
+            return false;
+        };
+        server.kill().await;
+        true
     }
 
     async fn server_url(&mut self) -> String {
