@@ -6,6 +6,7 @@ mod growth;
 mod hand;
 mod ours;
 mod place;
+mod real;
 mod report;
 mod rounds;
 mod side;
@@ -13,6 +14,7 @@ mod stores;
 mod workload;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -33,6 +35,10 @@ struct Options {
     /// A Postgres server in which schemas may be made and dropped; without it one in a container
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
+    /// A folder of recorded worlds for `real`, which can be given more than once; without it the game
+    /// of the examples
+    #[arg(long, value_name = "FOLDER")]
+    data: Vec<PathBuf>,
     /// Less of everything, in under a minute an engine
     #[arg(long)]
     quick: bool,
@@ -70,6 +76,9 @@ async fn main() -> Result<()> {
                 }
                 Section::Growth => {
                     growth::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Real => {
+                    real::measure(*engine, &mut stores, &options.data, options.quick, &bar).await?
                 }
             };
             report.figures.extend(figures);

@@ -1,4 +1,4 @@
-//! A place for one store of ours, and what the store takes up there.
+//! A place for one store of ours, and what the store takes up and writes there.
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +26,9 @@ SELECT coalesce(sum(pg_total_relation_size(pg_class.oid)), 0)::int8,
     pg_database_size(current_database())
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE nspname = $1 AND relkind = 'r'";
+
+/// Bytes that the server has written to its log, ever.
+const LOGGED: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8";
 
 impl Place {
     /// A folder that is gone when this is dropped.
@@ -60,6 +63,28 @@ impl Place {
         }
     }
 
+    /// The bytes that were written to disk so far, by this process or by the server: the difference
+    /// of two is what lies between them. None where the system does not tell.
+    ///
+    /// Of a server they are its log and the growth of the tables. Pages that it writes again are not
+    /// known.
+    pub(crate) async fn written(&self) -> Result<Option<u64>> {
+        match &self.kept {
+            Kept::Folder(_) => Ok(written_by("/proc/self/io")),
+            Kept::Schema { server, schema } => {
+                let mut connection = PgConnection::connect(server).await?;
+                let query = sqlx::query_scalar(LOGGED);
+                let logged: i64 = query.fetch_one(&mut connection).await?;
+                Ok(Some(logged as u64 + sizes(server, schema).await?.0))
+            }
+        }
+    }
+
+    /// Whether what this process writes counts as written.
+    pub(crate) const fn is_folder(&self) -> bool {
+        matches!(self.kept, Kept::Folder(_))
+    }
+
     /// Takes away the store, which nobody has open.
     pub(crate) async fn remove(self) -> Result<()> {
         match self.kept {
@@ -74,6 +99,13 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// What a process or a thread has had written to disks, as Linux counts it.
+pub(crate) fn written_by(path: &str) -> Option<u64> {
+    let counts = fs::read_to_string(path).ok()?;
+    let count = |line: &str| line.strip_prefix("write_bytes: ")?.parse().ok();
+    counts.lines().find_map(count)
 }
 
 fn folder_bytes(path: &Path) -> Result<u64> {

@@ -16,6 +16,8 @@ pub(crate) enum Section {
     Hand,
     /// How the cost of a record grows with its store, its bytes on disk, and opening after a kill
     Growth,
+    /// Recorded games and histories, beside a snapshot of the whole world each turn
+    Real,
 }
 
 impl Section {
@@ -31,6 +33,11 @@ impl Section {
                  beside those in a\nstore of the smallest size, round by round; growth is their \
                  ratio. Disk is bytes in a closed store for each\nbyte of payload. Opening is timed \
                  after a kill in the middle of commits."
+            }
+            Self::Real => {
+                "Recorded worlds of so many turns, each a group: committed turn by turn, or submitted \
+                 as fast as it goes\nand flushed. Snapshot: all live entities of the world as JSON \
+                 into a file, synced and renamed. Times and\nbytes written to disk are of a turn."
             }
         }
     }
