@@ -2,6 +2,8 @@
 
 pub(crate) mod killed;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
@@ -9,7 +11,7 @@ use tokio::time::Instant;
 use crate::ours::Ours;
 use crate::place::Place;
 use crate::report::{Figure, Goal, Quantity, Section};
-use crate::rounds::{self, Plan, Series, median, ratio};
+use crate::rounds::{Series, median, ratio};
 use crate::side::Side;
 use crate::stores::{Engine, Stores};
 use crate::workload::{Mix, Row, Workload};
@@ -25,8 +27,13 @@ const PAYLOAD_BYTES: usize = 300;
 /// In a group, and in one of those that only make the store larger.
 const ROWS: usize = 1000;
 const FILL_ROWS: usize = 5000;
-/// Groups in a round.
-const GROUPS: usize = 5;
+/// Groups in a round: enough for work that is put off to fall into each.
+const GROUPS: usize = 20;
+const QUICK_GROUPS: usize = 7;
+const ROUNDS: usize = 7;
+const QUICK_ROUNDS: usize = 3;
+/// Groups that are written before the rounds.
+const WARMING: usize = 5;
 /// How often a process is killed at a size.
 const KILLS: usize = 3;
 
@@ -89,11 +96,15 @@ struct Growing {
 impl Growing {
     /// Makes the store as large as `size`, and measures there.
     async fn measure(&mut self, size: u64, stores: &mut Stores) -> Result<()> {
-        let records = fill(&self.place.url, &mut self.workload, size).await?;
+        let mut ours = Ours::open(&self.place.url).await?;
+        let records = fill(&mut ours, &mut self.workload, size).await?;
+        ours.close().await?;
         if self.mix == Mix::Events {
             self.measure_disk(size, records).await?;
         }
-        self.measure_time(size, stores).await?;
+        if size > SMALLEST {
+            self.measure_time(size, stores).await?;
+        }
         if self.mix == Mix::Events {
             self.measure_open(size).await?;
             self.measure_restart(size, stores).await?;
@@ -117,29 +128,52 @@ impl Growing {
         Ok(())
     }
 
-    /// Writes the same groups to this store and to one of the smallest size, round by round.
+    /// Writes the same groups to this store and to new ones of the smallest size, round by round.
     async fn measure_time(&mut self, size: u64, stores: &mut Stores) -> Result<()> {
-        let place = stores.place(self.engine).await?;
-        let mut workload = Workload::new(self.mix, PAYLOAD_BYTES);
-        fill(&place.url, &mut workload, SMALLEST).await?;
-        let [here, small] = [Ours::open(&self.place.url), Ours::open(&place.url)];
-        let mut sides = [Box::new(here.await?), Box::new(small.await?)];
-        let plan = Plan::new(ROWS, GROUPS, self.quick);
-        let series = rounds::run(plan, &mut self.workload, &mut sides).await?;
-        for side in sides {
-            side.close().await?;
+        let mut here = Ours::open(&self.place.url).await?;
+        // A store that was just opened has read nothing yet.
+        write(&mut here, &self.groups(WARMING)).await?;
+        let mut series = [Series::new(), Series::new()];
+        for round in 0..if self.quick { QUICK_ROUNDS } else { ROUNDS } {
+            let groups = self.groups(if self.quick { QUICK_GROUPS } else { GROUPS });
+            let [ours, small] = &mut series;
+            // In turns, so that what one leaves to be done falls on both.
+            if round % 2 == 0 {
+                ours.push(write(&mut here, &groups).await?);
+                small.push(self.write_to_smallest(&groups, stores).await?);
+            } else {
+                small.push(self.write_to_smallest(&groups, stores).await?);
+                ours.push(write(&mut here, &groups).await?);
+            }
         }
-        place.remove().await?;
+        here.close().await?;
         self.add_times(size, &series);
         Ok(())
     }
 
-    fn add_times(&mut self, size: u64, series: &[Series]) {
-        let [here, small] = series else {
-            return;
-        };
+    fn groups(&mut self, count: usize) -> Vec<Vec<Row>> {
+        (0..count).map(|_| self.workload.batch(ROWS)).collect()
+    }
+
+    /// Writes groups to a new store of the smallest size.
+    async fn write_to_smallest(
+        &self,
+        groups: &[Vec<Row>],
+        stores: &mut Stores,
+    ) -> Result<Duration> {
+        let place = stores.place(self.engine).await?;
+        let mut small = Ours::open(&place.url).await?;
+        let mut workload = Workload::new(self.mix, PAYLOAD_BYTES);
+        fill(&mut small, &mut workload, SMALLEST).await?;
+        let time = write(&mut small, groups).await?;
+        small.close().await?;
+        place.remove().await?;
+        Ok(time)
+    }
+
+    fn add_times(&mut self, size: u64, [here, small]: &[Series; 2]) {
         let figure = self.figure("a record", size, a_record(here));
-        let figure = figure.beside("in the smallest", a_record(small), ratio(here, small));
+        let figure = figure.beside("of 10,000 records", a_record(small), ratio(here, small));
         self.figures.push(figure);
         let growth = Quantity::times(ratio(small, here).median);
         let growth = self.figure("growth", size, growth);
@@ -189,26 +223,30 @@ impl Growing {
     }
 }
 
-/// Makes a store as large as `size`, beside the entities that are in it from the start, and closes
-/// it; how many records are in it.
-async fn fill(url: &str, workload: &mut Workload, size: u64) -> Result<u64> {
-    let mut ours = Ours::open(url).await?;
-    let mut records = ours.opened_at();
+/// Makes a store as large as `size`, beside the entities that are in it from the start; how many
+/// records are in it.
+async fn fill(ours: &mut Ours, workload: &mut Workload, size: u64) -> Result<u64> {
     let entities = workload.fill();
     let size = size + count(&entities);
+    let mut records = ours.opened_at();
     if records == 0 {
         records = count(&entities);
-        ours.prepare(&entities)?;
-        ours.write().await?;
+        write(ours, &entities).await?;
     }
     while records < size {
         let rows = FILL_ROWS.min((size - records) as usize);
-        ours.prepare(&[workload.batch(rows)])?;
-        ours.write().await?;
+        write(ours, &[workload.batch(rows)]).await?;
         records += rows as u64;
     }
-    ours.close().await?;
     Ok(records)
+}
+
+/// Writes groups; the mean time of one, so that rare work counts.
+async fn write(ours: &mut Ours, groups: &[Vec<Row>]) -> Result<Duration> {
+    ours.prepare(groups)?;
+    let begin = Instant::now();
+    ours.write().await?;
+    Ok(begin.elapsed() / u32::try_from(groups.len().max(1))?)
 }
 
 fn count(batches: &[Vec<Row>]) -> u64 {

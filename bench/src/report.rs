@@ -30,9 +30,9 @@ impl Section {
             }
             Self::Growth => {
                 "Groups of 1,000 records of 300 bytes into a store of so many. Times are of a record, \
-                 beside those in a\nstore of the smallest size, round by round; growth is their \
-                 ratio. Disk is bytes in a closed store for each\nbyte of payload. Opening is timed \
-                 after a kill in the middle of commits."
+                 beside new stores\nof 10,000 records, round by round; growth is their ratio. Disk \
+                 is bytes in a closed store for each byte of\npayload. Opening is timed after a kill \
+                 in the middle of commits."
             }
             Self::Real => {
                 "Recorded worlds of so many turns, each a group: committed turn by turn, or submitted \

@@ -42,10 +42,10 @@ pub(crate) struct Spread {
 }
 
 /// Runs rounds.
-pub(crate) async fn run<S: Side + ?Sized>(
+pub(crate) async fn run(
     plan: Plan,
     workload: &mut Workload,
-    sides: &mut [Box<S>],
+    sides: &mut [Box<dyn Side>],
 ) -> Result<Vec<Series>> {
     let mut all = vec![Series::new(); sides.len()];
     for round in 0..=plan.rounds {
