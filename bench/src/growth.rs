@@ -29,7 +29,7 @@ const ROWS: usize = 1000;
 const FILL_ROWS: usize = 5000;
 /// Groups in a round: enough for work that is put off to fall into each.
 const GROUPS: usize = 20;
-const QUICK_GROUPS: usize = 7;
+const QUICK_GROUPS: usize = 14;
 const ROUNDS: usize = 7;
 const QUICK_ROUNDS: usize = 3;
 /// Groups that are written before the rounds.
