@@ -57,3 +57,16 @@ impl Recorded {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_beside_a_recording_is_none() {
+        let name_of = |file| name(Path::new(file));
+        assert_eq!(name_of("data/git-peps.jsonl.zst"), Some("git-peps"));
+        assert_eq!(name_of("data/git-peps.final.jsonl.zst"), None);
+        assert_eq!(name_of("data/git-peps.meta.json"), None);
+    }
+}
