@@ -193,7 +193,7 @@ impl Growing {
         }
         let time = Quantity::seconds(median(times));
         self.figures
-            .push(self.figure("open after a kill", size, time));
+            .push(self.figure("open, writer killed", size, time));
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl Growing {
         let time = Quantity::seconds(begin.elapsed().as_secs_f64());
         opened.close().await?;
         self.figures
-            .push(self.figure("open after the server's", size, time));
+            .push(self.figure("open, server killed", size, time));
         Ok(())
     }
 
