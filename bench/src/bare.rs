@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::load::{Sum, What};
 use crate::ours::WORLD;
-use crate::stores::{Engine, Place};
+use crate::stores::{Engine, Pair};
 
 /// A store of ours, opened by the engine's own driver.
 pub(crate) enum Bare {
@@ -21,14 +21,11 @@ pub(crate) enum Bare {
 
 impl Bare {
     /// Opens the store, which nobody has open.
-    pub(crate) async fn open(place: &Place) -> Result<Self> {
-        let (_, location) = place
-            .ours
-            .split_once(':')
-            .context("the URL has no scheme")?;
-        Ok(match place.engine {
+    pub(crate) async fn open(pair: &Pair) -> Result<Self> {
+        let (_, location) = pair.ours.split_once(':').context("the URL has no scheme")?;
+        Ok(match pair.engine {
             Engine::Sqlite => Self::Sqlite(open_sqlite(location)?),
-            Engine::Postgres => Self::Postgres(open_postgres(&place.ours).await?),
+            Engine::Postgres => Self::Postgres(open_postgres(&pair.ours).await?),
             Engine::Sled => Self::Sled(open_sled(location)?),
         })
     }

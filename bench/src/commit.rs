@@ -13,7 +13,7 @@ use crate::ours::{self, WORLD};
 use crate::report::{Figure, Goal, Section};
 use crate::rounds::{self, Plan, ratio};
 use crate::side::Side;
-use crate::stores::{Engine, Place, Stores};
+use crate::stores::{Engine, Pair, Stores};
 use crate::workload::{Mix, Row, Workload, records};
 
 /// So many tasks, how many commits they make together in a round, and the goal.
@@ -38,12 +38,12 @@ pub(crate) async fn measure(
 ) -> Result<Vec<Figure>> {
     bar.inc_length(TASKS.len() as u64 + 1);
     let mut figures = Vec::new();
-    let place = stores.place(engine).await?;
+    let pair = stores.pair(engine).await?;
     let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES);
-    let controller = ours::start(&place.ours, ControllerConfig::default()).await?;
+    let controller = ours::start(&pair.ours, ControllerConfig::default()).await?;
     let world = controller.open_world(WorldId::new(WORLD)?).await?;
     let ours = Tasks::of(1, world.clone());
-    let mut sides: [Box<dyn Side>; 2] = [Box::new(ours), place.open_by_hand().await?];
+    let mut sides: [Box<dyn Side>; 2] = [Box::new(ours), pair.open_by_hand().await?];
     let fill = workload.fill();
     for side in &mut sides {
         side.prepare(&fill)?;
@@ -64,20 +64,20 @@ pub(crate) async fn measure(
     }
     controller.shutdown().await?;
     drop(sides);
-    figures.extend(measure_worlds(stores.place(engine).await?, quick, bar).await?);
+    figures.extend(measure_worlds(stores.pair(engine).await?, quick, bar).await?);
     Ok(figures)
 }
 
-async fn measure_worlds(place: Place, quick: bool, bar: &ProgressBar) -> Result<Option<Figure>> {
+async fn measure_worlds(pair: Pair, quick: bool, bar: &ProgressBar) -> Result<Option<Figure>> {
     let (count, flushes, goal) = WORLDS;
-    bar.set_message(format!("{} flushes of {count} worlds", place.engine.name()));
+    bar.set_message(format!("{} flushes of {count} worlds", pair.engine.name()));
     let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES).with_worlds(count);
-    let worlds = Worlds::open(&place, count).await?;
-    let mut sides: [Box<dyn Side>; 2] = [Box::new(worlds), place.open_by_hand().await?];
+    let worlds = Worlds::open(&pair, count).await?;
+    let mut sides: [Box<dyn Side>; 2] = [Box::new(worlds), pair.open_by_hand().await?];
     let plan = Plan::new(count as usize, flushes, quick);
     let all = rounds::run(plan, &mut workload, &mut sides).await?;
     bar.inc(1);
-    let figure = figure(place.engine, "worlds, a record each", &all);
+    let figure = figure(pair.engine, "worlds, a record each", &all);
     Ok(figure.map(|figure| figure.at(count as usize).with_goal(Goal::AtLeast(goal))))
 }
 
@@ -145,13 +145,13 @@ struct Worlds {
 }
 
 impl Worlds {
-    async fn open(place: &Place, count: u32) -> Result<Self> {
+    async fn open(pair: &Pair, count: u32) -> Result<Self> {
         let mut config = ControllerConfig::default();
         // Nothing starts a flush but the call.
         config.flush_interval = Duration::from_secs(3600);
         config.batch_capacity = usize::MAX;
         config.batch_capacity_bytes = usize::MAX;
-        let controller = ours::start(&place.ours, config).await?;
+        let controller = ours::start(&pair.ours, config).await?;
         let mut worlds = Vec::new();
         for number in 1..=count {
             let id = WorldId::new(format!("bench-{number}"))?;

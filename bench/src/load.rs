@@ -15,7 +15,7 @@ use crate::peak;
 use crate::report::{Figure, Goal, Quantity, Section};
 use crate::rounds::{Series, ratio};
 use crate::side::Side;
-use crate::stores::{Engine, Place, Stores};
+use crate::stores::{Engine, Pair, Stores};
 use crate::workload::{Mix, Workload};
 
 /// What ours is to reach of the speed of the bare statement.
@@ -77,13 +77,13 @@ pub(crate) async fn measure(
     let mut figures = Vec::new();
     for (name, what, mix, rows) in cases {
         bar.set_message(format!("{} {name}", engine.name()));
-        let place = stores.place(engine).await?;
-        fill(&place, mix, rows).await?;
-        let [ours, bare] = rounds(&place, what, rows, if quick { 3 } else { 7 }).await?;
+        let pair = stores.pair(engine).await?;
+        fill(&pair, mix, rows).await?;
+        let [ours, bare] = rounds(&pair, what, rows, if quick { 3 } else { 7 }).await?;
         let figure = Figure::ours(Section::Load, engine.name(), name, time(&ours)).at(rows);
         let figure = figure.beside("bare statement", time(&bare), ratio(&ours, &bare));
         figures.push(figure.with_goal(Goal::AtLeast(GOAL)));
-        let peak = Quantity::bytes(peak::of(what, &place.ours).await? as f64);
+        let peak = Quantity::bytes(peak::of(what, &pair.ours).await? as f64);
         let figure = Figure::ours(Section::Load, engine.name(), format!("{name}: peak"), peak);
         let most = PEAK_MAX + Limit::default().bytes;
         figures.push(figure.at(rows).with_goal(Goal::AtMost(most as f64)));
@@ -93,8 +93,8 @@ pub(crate) async fn measure(
 }
 
 /// Writes so many entities, and half as many of them again in no order; or so many events.
-async fn fill(place: &Place, mix: Mix, rows: usize) -> Result<()> {
-    let mut ours = Ours::open(&place.ours).await?;
+async fn fill(pair: &Pair, mix: Mix, rows: usize) -> Result<()> {
+    let mut ours = Ours::open(&pair.ours).await?;
     let collections = 5;
     let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities((rows / collections) as u64);
     let entities = workload.fill();
@@ -114,16 +114,16 @@ async fn fill(place: &Place, mix: Mix, rows: usize) -> Result<()> {
 }
 
 /// What each took, in turns, each time from a store that was just opened.
-async fn rounds(place: &Place, what: What, rows: usize, count: usize) -> Result<[Series; 2]> {
+async fn rounds(pair: &Pair, what: What, rows: usize, count: usize) -> Result<[Series; 2]> {
     let (mut ours, mut bare) = (Series::new(), Series::new());
     for round in 0..=count {
         let (first, second);
         if round % 2 == 0 {
-            first = time_ours(place, what).await?;
-            second = time_bare(place, what).await?;
+            first = time_ours(pair, what).await?;
+            second = time_bare(pair, what).await?;
         } else {
-            second = time_bare(place, what).await?;
-            first = time_ours(place, what).await?;
+            second = time_bare(pair, what).await?;
+            first = time_ours(pair, what).await?;
         }
         ensure!(
             first.1 == second.1 && first.1.rows == rows,
@@ -138,8 +138,8 @@ async fn rounds(place: &Place, what: What, rows: usize, count: usize) -> Result<
     Ok([ours, bare])
 }
 
-async fn time_ours(place: &Place, what: What) -> Result<(Duration, Sum)> {
-    let controller = ours::start(&place.ours, ControllerConfig::default()).await?;
+async fn time_ours(pair: &Pair, what: What) -> Result<(Duration, Sum)> {
+    let controller = ours::start(&pair.ours, ControllerConfig::default()).await?;
     let world = controller.open_world(WorldId::new(WORLD)?).await?;
     let begin = Instant::now();
     let sum = what.page_through(&controller, world.id()).await?;
@@ -148,8 +148,8 @@ async fn time_ours(place: &Place, what: What) -> Result<(Duration, Sum)> {
     Ok((time, sum))
 }
 
-async fn time_bare(place: &Place, what: What) -> Result<(Duration, Sum)> {
-    let mut bare = Bare::open(place).await?;
+async fn time_bare(pair: &Pair, what: What) -> Result<(Duration, Sum)> {
+    let mut bare = Bare::open(pair).await?;
     let begin = Instant::now();
     let sum = bare.read(what).await?;
     Ok((begin.elapsed(), sum))

@@ -5,12 +5,15 @@ mod bare;
 mod by_hand;
 mod commit;
 mod floor;
+mod growth;
 mod hand;
 mod instead;
 mod load;
 mod ours;
 mod peak;
+mod place;
 mod plot;
+mod real;
 mod record;
 mod report;
 mod rounds;
@@ -40,6 +43,10 @@ struct Options {
     /// A Postgres server in which schemas may be made and dropped; without it one in a container
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
+    /// A folder of recorded worlds for `real`, which can be given more than once; without it the game
+    /// of the examples
+    #[arg(long, value_name = "FOLDER")]
+    data: Vec<PathBuf>,
     /// Less of everything, in under a minute an engine
     #[arg(long)]
     quick: bool,
@@ -52,6 +59,9 @@ struct Options {
     /// What this starts itself with: what to read, and of which store
     #[arg(long, hide = true, num_args = 2)]
     peak_of: Vec<String>,
+    /// Commits to a store until it is killed, as the child of `growth`
+    #[arg(long, hide = true, value_name = "URL")]
+    commit_to: Option<String>,
 }
 
 #[tokio::main]
@@ -60,6 +70,9 @@ async fn main() -> Result<()> {
     if let [what, url] = options.peak_of.as_slice() {
         let peak = peak::measure(what.parse()?, url).await?;
         return Ok(writeln!(stdout(), "{peak}")?);
+    }
+    if let Some(url) = &options.commit_to {
+        return growth::killed::commit_to(url).await;
     }
     let all_if_none = |named: &[Engine]| match named {
         [] => Engine::value_variants().to_vec(),
@@ -88,6 +101,12 @@ async fn main() -> Result<()> {
                     commit::measure(*engine, &mut stores, options.quick, &bar).await?
                 }
                 Section::Load => load::measure(*engine, &mut stores, options.quick, &bar).await?,
+                Section::Growth => {
+                    growth::measure(*engine, &mut stores, options.quick, &bar).await?
+                }
+                Section::Real => {
+                    real::measure(*engine, &mut stores, &options.data, options.quick, &bar).await?
+                }
             };
             report.figures.extend(figures);
         }

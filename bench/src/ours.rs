@@ -30,6 +30,11 @@ impl Ours {
         })
     }
 
+    /// How many records the world held when it was opened.
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.world.opened_at().get()
+    }
+
     /// Ends with everything in the store.
     pub(crate) async fn close(self) -> Result<()> {
         Ok(self.controller.shutdown().await?)

@@ -74,8 +74,8 @@ pub(crate) async fn measure(
         for (case, flushes, pace) in CASES {
             let what = format!("{kind}, {case}");
             bar.set_message(format!("{} {what}", engine.name()));
-            let place = stores.place(engine).await?;
-            let calls = run(&place.ours, mix, flushes, pace, quick).await?;
+            let pair = stores.pair(engine).await?;
+            let calls = run(&pair.ours, mix, flushes, pace, quick).await?;
             figures.extend(calls.figures(engine, &what, flushes));
             bar.inc(1);
         }

@@ -24,6 +24,10 @@ pub(crate) enum Section {
     Commit,
     /// Loading a world and reading its log, beside the bare statement
     Load,
+    /// How the cost of a record grows with its store, its bytes on disk, and opening after a kill
+    Growth,
+    /// Recorded games and histories, beside a snapshot of the whole world each turn
+    Real,
 }
 
 impl Section {
@@ -64,6 +68,17 @@ impl Section {
                  statement by hand over the same\ntables that makes owned text of the same columns. \
                  Peak: how far the memory of a process rises that does so,\ncaches and a page \
                  included."
+            }
+            Self::Growth => {
+                "Groups of 1,000 records of 300 bytes into a store of so many. Times are of a record, \
+                 beside new stores\nof 10,000 records, round by round; growth is their ratio. Disk \
+                 is bytes in a closed store for each byte of\npayload. Opening is timed after a kill \
+                 in the middle of commits."
+            }
+            Self::Real => {
+                "Recorded worlds of so many turns, each a group: committed turn by turn, or submitted \
+                 as fast as it goes\nand flushed. Snapshot: all live entities of the world as JSON \
+                 into a file, synced and renamed. Times and\nbytes written to disk are of a turn."
             }
         }
     }

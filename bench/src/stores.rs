@@ -13,6 +13,7 @@ use crate::hand::postgres::HandPostgres;
 use crate::hand::sled::HandSled;
 use crate::hand::sqlite::HandSqlite;
 use crate::ours::Ours;
+use crate::place::Place;
 use crate::side::Side;
 
 /// What the stores are kept in.
@@ -46,9 +47,9 @@ pub(crate) struct Stores {
     schema: Option<String>,
 }
 
-/// A place for a store of ours, and for one by hand.
+/// Where a store of ours is made, and beside it one by hand.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Pair {
     pub(crate) engine: Engine,
     /// The URL of ours.
     pub(crate) ours: String,
@@ -56,7 +57,7 @@ pub(crate) struct Place {
     by_hand: String,
 }
 
-impl Place {
+impl Pair {
     /// Makes the store by hand.
     pub(crate) async fn open_by_hand(&self) -> Result<Box<dyn Side>> {
         let path = Path::new(&self.by_hand);
@@ -83,13 +84,13 @@ impl Stores {
 
     /// Opens new stores: ours first. Those before are gone.
     pub(crate) async fn open(&mut self, engine: Engine) -> Result<Vec<Box<dyn Side>>> {
-        let place = self.place(engine).await?;
-        let ours = Ours::open(&place.ours).await?;
-        Ok(vec![Box::new(ours), place.open_by_hand().await?])
+        let pair = self.pair(engine).await?;
+        let ours = Ours::open(&pair.ours).await?;
+        Ok(vec![Box::new(ours), pair.open_by_hand().await?])
     }
 
-    /// A place for new stores. Those before are gone.
-    pub(crate) async fn place(&mut self, engine: Engine) -> Result<Place> {
+    /// Where new stores are made. Those before are gone.
+    pub(crate) async fn pair(&mut self, engine: Engine) -> Result<Pair> {
         self.clear().await?;
         let folder = tempfile::tempdir()?;
         let at = |name| folder.path().join(name).display().to_string();
@@ -106,7 +107,7 @@ impl Stores {
             }
         };
         self.folder = Some(folder);
-        Ok(Place {
+        Ok(Pair {
             engine,
             ours,
             by_hand,
@@ -122,6 +123,25 @@ impl Stores {
             connection.execute(AssertSqlSafe(drop)).await?;
         }
         Ok(())
+    }
+
+    /// A place for one more store of ours.
+    pub(crate) async fn place(&mut self, engine: Engine) -> Result<Place> {
+        if engine != Engine::Postgres {
+            return Place::folder(engine.name());
+        }
+        let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("bench_{}_{number}", std::process::id());
+        Ok(Place::schema(self.server_url().await, schema))
+    }
+
+    /// Kills the server and waits until it answers again; whether there is one that may be killed.
+    pub(crate) async fn kill_server(&self) -> bool {
+        let Some(server) = &self.server else {
+            return false;
+        };
+        server.kill().await;
+        true
     }
 
     async fn server_url(&mut self) -> String {
