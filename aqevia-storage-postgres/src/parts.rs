@@ -1,4 +1,4 @@
-//! Parts as the columns that `write_parts.sql` takes.
+//! The statement that writes parts, and parts as the columns that it takes.
 
 use std::sync::Arc;
 
@@ -11,14 +11,28 @@ use sqlx::query::Query;
 
 use crate::read::{DELETE, EVENT, PUT};
 
-/// The statement that writes parts. `part` in its rows is the place among `parts`, from 1.
-pub(crate) fn write(parts: &[&Arc<Part>]) -> Query<'static, Postgres, PgArguments> {
+/// Writes parts that put keys and tell events. Most do no more, and each clause of a statement costs a
+/// small part as much as a row.
+const WRITE_PUTS: &str = concat!(
+    include_str!("sql/write_parts_begin.sql"),
+    include_str!("sql/write_parts_end.sql")
+);
+
+/// Writes any parts.
+const WRITE: &str = concat!(
+    include_str!("sql/write_parts_begin.sql"),
+    include_str!("sql/write_parts_gone.sql"),
+    include_str!("sql/write_parts_end.sql")
+);
+
+/// The statement that writes parts in a schema. `part` in its rows is the place among `parts`, from 1.
+pub(crate) fn write(parts: &[&Arc<Part>], schema: &str) -> Query<'static, Postgres, PgArguments> {
     let mut records = Records::default();
     for (place, part) in (1..).zip(parts) {
         records.add(place, part);
     }
-    let statement = sqlx::query(include_str!("sql/write_parts.sql"));
-    records.bind(bind_parts(statement, parts))
+    let statement = sqlx::query(if records.deletes() { WRITE } else { WRITE_PUTS });
+    records.bind(bind_parts(statement, parts), schema)
 }
 
 fn bind_parts(
@@ -110,11 +124,18 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Whether a key is deleted, for good or to be put anew.
+    fn deletes(&self) -> bool {
+        !self.gone_part.is_empty() || self.recreated.contains(&Some(true))
+    }
+
     fn bind(
         self,
         statement: Query<'static, Postgres, PgArguments>,
+        schema: &str,
     ) -> Query<'static, Postgres, PgArguments> {
-        statement
+        let deletes = self.deletes();
+        let statement = statement
             .bind(self.part)
             .bind(self.position)
             .bind(self.timestamp)
@@ -127,6 +148,11 @@ impl<'a> Records<'a> {
             .bind(self.logged)
             .bind(self.first_timestamp)
             .bind(self.recreated)
+            .bind(schema.to_owned());
+        if !deletes {
+            return statement;
+        }
+        statement
             .bind(self.gone_part)
             .bind(self.gone_collection)
             .bind(self.gone_key)

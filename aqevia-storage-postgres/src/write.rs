@@ -182,7 +182,7 @@ impl<'a> Desk<'a> {
     async fn write(&mut self, places: &[usize]) -> Result<()> {
         self.check_session()?;
         let parts = self.some(places);
-        let write = parts::write(&parts).bind(self.terms.schema.to_string());
+        let write = parts::write(&parts, &self.terms.schema);
         let written = commit(&self.terms, write.fetch_all(&mut *self.connection)).await;
         let written = self.explain(written).await;
         let (rows, doubt) = self.note(written)?;

@@ -76,7 +76,18 @@ async fn check_plans(sql: &mut PgConnection) {
         ),
         (include_str!("../src/sql/claim_world.sql"), &["worlds_pkey"]),
         (
-            include_str!("../src/sql/write_parts.sql"),
+            concat!(
+                include_str!("../src/sql/write_parts_begin.sql"),
+                include_str!("../src/sql/write_parts_end.sql")
+            ),
+            &["worlds_pkey", "world_state_pkey"],
+        ),
+        (
+            concat!(
+                include_str!("../src/sql/write_parts_begin.sql"),
+                include_str!("../src/sql/write_parts_gone.sql"),
+                include_str!("../src/sql/write_parts_end.sql")
+            ),
             &["worlds_pkey", "world_state_pkey"],
         ),
     ] {

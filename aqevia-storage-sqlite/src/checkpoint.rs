@@ -1,6 +1,7 @@
 //! Moving the write-ahead log into the database, off the way of commits.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -15,8 +16,9 @@ use crate::inspect::connect;
 use crate::layout::configure;
 use crate::permissions::{beside, fault};
 
-/// The size to which the file of the log shrinks when it begins anew: 4 MiB.
-pub(crate) const LOG_KEPT_BYTES: i64 = 4 << 20;
+/// The size to which the file of the log shrinks when it begins anew: 16 MiB. The larger, the more
+/// often a page is changed in the log before it is moved.
+pub(crate) const LOG_KEPT_BYTES: i64 = 16 << 20;
 
 /// The log is moved when it is larger than this.
 const LOG_BYTES: u64 = LOG_KEPT_BYTES as u64;
@@ -37,6 +39,8 @@ pub(crate) struct Checkpointer {
     wake: SyncSender<()>,
     /// Held while the thread moves the log: two cannot do that at once.
     moving: Arc<Mutex<()>>,
+    /// Whether the thread has moved all that was in the log when it began.
+    moved: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     /// At which size of the log the writer waits for readers next.
     wait_at_bytes: u64,
@@ -50,16 +54,18 @@ impl Checkpointer {
         // One wake-up that waits is enough: it is looked at after the one before is done with.
         let (wake, woken) = sync_channel(1);
         let moving = Arc::new(Mutex::new(()));
-        let of_thread = Arc::clone(&moving);
+        let moved = Arc::new(AtomicBool::new(false));
+        let of_thread = (Arc::clone(&moving), Arc::clone(&moved));
         let thread = Builder::new()
             .name("aqevia-sqlite-checkpoint".to_owned())
-            .spawn(move || run(&connection, &woken, &of_thread))
+            .spawn(move || run(&connection, &woken, &of_thread.0, &of_thread.1))
             .map_err(|error| fault(path, error))?;
         Ok(Self {
             log: beside(path, "-wal"),
             busy_timeout: config.pool.busy_timeout,
             wake,
             moving,
+            moved,
             thread,
             wait_at_bytes: LOG_BYTES_MAX,
         })
@@ -71,14 +77,25 @@ impl Checkpointer {
         if bytes <= LOG_BYTES {
             return;
         }
-        // If it is awake or about to be, that is as good.
-        let _ = self.wake.try_send(());
+        if self.moved.swap(false, Ordering::Relaxed) {
+            self.finish(writer);
+        } else {
+            // If it is awake or about to be, that is as good.
+            let _ = self.wake.try_send(());
+        }
         if bytes <= LOG_BYTES_MAX {
             self.wait_at_bytes = LOG_BYTES_MAX;
         } else if bytes > self.wait_at_bytes {
             self.restart(writer);
             self.wait_at_bytes = bytes + LOG_BYTES;
         }
+    }
+
+    /// Moves what was committed while the thread moved the rest, which is little. Then the log begins
+    /// anew with the next commit; beside a writer that never pauses the thread would never be done.
+    fn finish(&self, writer: &Connection) {
+        let _alone = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        warn(&checkpoint(writer, "PASSIVE"), false);
     }
 
     /// Lets the log begin anew, once all of it is moved and no reader needs it.
@@ -100,7 +117,7 @@ impl Checkpointer {
     }
 }
 
-fn run(connection: &Connection, woken: &Receiver<()>, moving: &Mutex<()>) {
+fn run(connection: &Connection, woken: &Receiver<()>, moving: &Mutex<()>, done: &AtomicBool) {
     let mut failing = false;
     while woken.recv().is_ok() {
         let alone = moving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,18 +125,25 @@ fn run(connection: &Connection, woken: &Receiver<()>, moving: &Mutex<()>) {
         drop(alone);
         warn(&moved, failing);
         failing = moved.is_err();
+        done.store(matches!(moved, Ok(true)), Ordering::Relaxed);
     }
 }
 
-/// Moves what can be moved of the log. That readers or a writer are in the way is no error.
-pub(crate) fn checkpoint(connection: &Connection, mode: &'static str) -> rusqlite::Result<()> {
+/// Moves what can be moved of the log. That readers or a writer are in the way is no error. Whether
+/// that was all of it.
+pub(crate) fn checkpoint(connection: &Connection, mode: &'static str) -> rusqlite::Result<bool> {
     step("checkpoint: to be moved");
-    let moved = connection.pragma_update(None, "wal_checkpoint", mode);
+    let mut all = false;
+    let moved = connection.pragma(None, "wal_checkpoint", mode, |row| {
+        // The frames of the log, and how many of them are moved.
+        all = row.get::<_, i64>(1)? == row.get::<_, i64>(2)?;
+        Ok(())
+    });
     step("checkpoint: moved");
-    moved
+    moved.map(|()| all)
 }
 
-fn warn(moved: &rusqlite::Result<()>, again: bool) {
+fn warn<T>(moved: &rusqlite::Result<T>, again: bool) {
     if let (Err(error), false) = (moved, again) {
         tracing::warn!(
             target: "aqevia_storage::backend",

@@ -50,6 +50,17 @@ async fn many_writes_leave_the_log_within_its_bound() {
 }
 
 #[tokio::test]
+async fn beside_a_writer_that_never_pauses_the_log_begins_anew() {
+    let folder = Folder::new();
+    let (store, mut writer) = store(&folder).await;
+    write(&mut writer, 300).await;
+    // It would end at its bound, at which the writer waits.
+    let bytes = log_bytes(&folder);
+    assert!(bytes <= LOG_BYTES_MAX / 2, "{bytes} bytes");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_log_shrinks_once_a_reader_lets_go_of_it() {
     let folder = Folder::new();
     let (store, mut writer) = store(&folder).await;

@@ -1,7 +1,7 @@
 //! What a flush hands to a backend, and what comes back.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     BatchNumber, Change, Collection, Epoch, Error, Fingerprint, History, Key, Payload, Result,
@@ -93,8 +93,8 @@ pub struct Part {
     epoch: Epoch,
     number: BatchNumber,
     at_ms: i64,
-    digest: Digest,
-    link: Link,
+    previous: Link,
+    hashes: OnceLock<(Digest, Link)>,
     bytes: usize,
     records: Vec<BatchRecord>,
 }
@@ -121,15 +121,13 @@ impl Part {
         let bytes = check_records(&world, &records).map_err(|error| {
             error.context(format_args!("form batch {number} of world {world:?}"))
         })?;
-        let digest = Digest::of(&records);
-        let link = previous.next(epoch, number, &digest);
         Ok(Self {
             world,
             epoch,
             number,
             at_ms,
-            digest,
-            link,
+            previous,
+            hashes: OnceLock::new(),
             bytes,
             records,
         })
@@ -161,15 +159,27 @@ impl Part {
     }
 
     /// The hash of the records.
+    ///
+    /// Who asks first for this or for [`Part::link`] makes the hashes, and who asks meanwhile waits.
+    /// The controller does, once the backend has the part: one that asks when it has written the
+    /// records finds them made.
     #[must_use]
-    pub const fn digest(&self) -> &Digest {
-        &self.digest
+    pub fn digest(&self) -> &Digest {
+        &self.hashes().0
     }
 
     /// The hash of the chain of parts up to this one.
     #[must_use]
-    pub const fn link(&self) -> Link {
-        self.link
+    pub fn link(&self) -> Link {
+        self.hashes().1
+    }
+
+    fn hashes(&self) -> &(Digest, Link) {
+        self.hashes.get_or_init(|| {
+            let digest = Digest::of(&self.records);
+            let link = self.previous.next(self.epoch, self.number, &digest);
+            (digest, link)
+        })
     }
 
     /// The records, in order.

@@ -8,8 +8,9 @@ use crate::rounds::{self, Plan, Series, median, ratio};
 use crate::stores::{Engine, Stores};
 use crate::workload::{Mix, Workload};
 
-/// Batches of so many rows, and how many of them are in a round.
-const SIZES: [(usize, usize); 5] = [(1, 300), (10, 200), (100, 60), (1000, 12), (10_000, 3)];
+/// Batches of so many rows, and how many of them are in a round: enough that each round has its share of
+/// what an engine does from time to time, as moving a log into the database.
+const SIZES: [(usize, usize); 5] = [(1, 1500), (10, 600), (100, 300), (1000, 60), (10_000, 9)];
 const PAYLOADS: [usize; 2] = [300, 2000];
 
 /// What ours is to reach of the speed by hand, from a batch of so many rows on.

@@ -241,6 +241,13 @@ impl FlushLoop {
                 Err(error) => vec![Err(error); count],
             }
         });
+        // Order matters: the hashes are made while the store works.
+        let hashed: Vec<_> = parts.iter().map(|(_, part)| Arc::clone(part)).collect();
+        tokio::spawn(async move {
+            for part in hashed {
+                let _ = part.link();
+            }
+        });
         self.flushing = Some(Flushing { task, parts, begin });
     }
 

@@ -296,7 +296,7 @@ impl Lane {
         // Invariant: each group was checked when it was accepted, so this refuses none.
         let part = Part::new(self.world.id().clone(), epoch, number, at_ms, link, records)?;
         Ok(Some(InFlight {
-            retry: Retry::new(part.link().0),
+            retry: Retry::new(link.0),
             part: Arc::new(part),
             members,
             in_doubt: false,

@@ -31,7 +31,7 @@ CREATE TABLE state (world INTEGER NOT NULL, collection INTEGER NOT NULL, key TEX
 WITH RECURSIVE world (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM world LIMIT 64)
 INSERT INTO worlds SELECT number, 1, 0, 0 FROM world;";
 
-const LOG_BYTES: u64 = 4 << 20;
+const LOG_BYTES: i64 = 16 << 20;
 
 /// A file.
 pub(crate) struct HandSqlite {
@@ -71,7 +71,7 @@ impl HandSqlite {
             write(&transaction, rows)?;
         }
         transaction.commit()?;
-        if self.wal.metadata().map_or(0, |metadata| metadata.len()) > LOG_BYTES {
+        if self.wal.metadata().map_or(0, |metadata| metadata.len()) > LOG_BYTES as u64 {
             // If it is awake or about to be, that is as good.
             let _ = self.checkpoint.try_send(());
         }
@@ -84,7 +84,7 @@ fn connect(path: &Path) -> Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -65536)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
