@@ -16,15 +16,28 @@ use crate::inspect::connect;
 use crate::layout::configure;
 use crate::permissions::{beside, fault};
 
-/// The size to which the file of the log shrinks when it begins anew: 16 MiB. The larger, the more
-/// often a page is changed in the log before it is moved.
-pub(crate) const LOG_KEPT_BYTES: i64 = 16 << 20;
+const MIB: u64 = 1 << 20;
 
-/// The log is moved when it is larger than this.
-const LOG_BYTES: u64 = LOG_KEPT_BYTES as u64;
+/// The size beyond which the log is moved, and to which its file shrinks when it begins anew.
+///
+/// The larger it is, the more often a page changes in the log before it is moved. But as much room is
+/// needed on the disk to move it, and a small database is often on a small disk.
+const fn log_bytes(database_bytes: u64) -> u64 {
+    match database_bytes / MIB {
+        ..32 => LOG_BYTES_LEAST,
+        32..64 => 8 * MIB,
+        _ => 16 * MIB,
+    }
+}
+
+/// That of a small database.
+pub(crate) const LOG_BYTES_LEAST: u64 = 4 * MIB;
 
 /// Beyond this the writer waits for readers to let go of the log: 64 MiB.
-const LOG_BYTES_MAX: u64 = 64 << 20;
+const LOG_BYTES_MAX: u64 = 64 * MIB;
+
+/// After how much more of the log it does so again: 4 MiB.
+const LOG_BYTES_MORE: u64 = 4 * MIB;
 
 /// How long the writer waits for readers each time.
 const WAIT_FOR_READERS: Duration = Duration::from_millis(100);
@@ -34,7 +47,10 @@ const WAIT_FOR_READERS: Duration = Duration::from_millis(100);
 /// Ends when it is dropped; `end` waits for that.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
+    database: PathBuf,
     log: PathBuf,
+    /// The log is moved when it is larger.
+    log_bytes: u64,
     busy_timeout: Duration,
     wake: SyncSender<()>,
     /// Held while the thread moves the log: two cannot do that at once.
@@ -61,6 +77,8 @@ impl Checkpointer {
             .spawn(move || run(&connection, &woken, &of_thread.0, &of_thread.1))
             .map_err(|error| fault(path, error))?;
         Ok(Self {
+            database: path.to_owned(),
+            log_bytes: LOG_BYTES_LEAST,
             log: beside(path, "-wal"),
             busy_timeout: config.pool.busy_timeout,
             wake,
@@ -73,8 +91,8 @@ impl Checkpointer {
 
     /// Sees to it that the log stays bounded. Called by the writer after each commit.
     pub(crate) fn after_commit(&mut self, writer: &Connection) {
-        let bytes = self.log.metadata().map_or(0, |metadata| metadata.len());
-        if bytes <= LOG_BYTES {
+        let bytes = size(&self.log);
+        if bytes <= self.log_bytes || bytes <= self.follow_database(writer) {
             return;
         }
         if self.moved.swap(false, Ordering::Relaxed) {
@@ -87,8 +105,18 @@ impl Checkpointer {
             self.wait_at_bytes = LOG_BYTES_MAX;
         } else if bytes > self.wait_at_bytes {
             self.restart(writer);
-            self.wait_at_bytes = bytes + LOG_BYTES;
+            self.wait_at_bytes = bytes + LOG_BYTES_MORE;
         }
+    }
+
+    /// Sets the size of the log to that which fits the database now.
+    fn follow_database(&mut self, writer: &Connection) -> u64 {
+        let bytes = log_bytes(size(&self.database));
+        if bytes != self.log_bytes {
+            self.log_bytes = bytes;
+            warn(&keep(writer, bytes), false);
+        }
+        bytes
     }
 
     /// Moves what was committed while the thread moved the rest, which is little. Then the log begins
@@ -115,6 +143,15 @@ impl Checkpointer {
             tracing::error!(target: "aqevia_storage::backend", "the checkpointing thread panicked");
         }
     }
+}
+
+/// Lets the file of the log keep so many bytes when the log begins anew.
+pub(crate) fn keep(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_size_limit", bytes.cast_signed())
+}
+
+fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
 }
 
 fn run(connection: &Connection, woken: &Receiver<()>, moving: &Mutex<()>, done: &AtomicBool) {

@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 use tokio::time::Instant;
 
-use crate::checkpoint::LOG_KEPT_BYTES;
+use crate::checkpoint::{LOG_BYTES_LEAST, keep};
 use crate::error::{self, committing, reading, writing};
 use crate::inspect::{Found, connect, inspect, look, pragma};
 use crate::permissions::{prepare, read_only};
@@ -223,7 +223,7 @@ pub(crate) fn configure(connection: &Connection, config: &SqliteConfig) -> rusql
     // Where a plain sync leaves data in the disk's own cache, which is on macOS.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)?;
+    keep(connection, LOG_BYTES_LEAST)?;
     // A thread of its own checkpoints, so that no commit has to.
     connection.pragma_update(None, "wal_autocheckpoint", 0)
 }

@@ -295,8 +295,11 @@ impl Lane {
         }
         // Invariant: each group was checked when it was accepted, so this refuses none.
         let part = Part::new(self.world.id().clone(), epoch, number, at_ms, link, records)?;
+        let mut salt = blake3::Hasher::new_keyed(&link.0);
+        salt.update(part.world().as_str().as_bytes());
+        salt.update(&at_ms.to_le_bytes());
         Ok(Some(InFlight {
-            retry: Retry::new(link.0),
+            retry: Retry::new(*salt.finalize().as_bytes()),
             part: Arc::new(part),
             members,
             in_doubt: false,

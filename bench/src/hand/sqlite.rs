@@ -31,7 +31,7 @@ CREATE TABLE state (world INTEGER NOT NULL, collection INTEGER NOT NULL, key TEX
 WITH RECURSIVE world (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM world LIMIT 64)
 INSERT INTO worlds SELECT number, 1, 0, 0 FROM world;";
 
-const LOG_BYTES: i64 = 16 << 20;
+const LOG_BYTES: i64 = 4 << 20;
 
 /// A file.
 pub(crate) struct HandSqlite {
