@@ -1,5 +1,6 @@
 //! Claiming worlds and persisting parts, on the one thread that writes.
 
+use std::slice;
 use std::sync::Arc;
 
 use aqevia_storage::{
@@ -44,7 +45,7 @@ pub(crate) fn claim(
     };
     let mut changes = Changes::default();
     changes.worlds.insert(id.as_str(), world.value());
-    let committed = shared.commit(&changes, None);
+    let committed = shared.commit(&changes, &[]);
     let synced = committed.and_then(|()| {
         step("claim: written");
         shared.sync()
@@ -63,9 +64,10 @@ pub(crate) fn claim(
     Ok(claim)
 }
 
-/// Persists the parts of a batch, each in a transaction of its own, and waits for the disk once.
+/// Persists the parts of a batch, and waits for the disk once.
 ///
-/// A part that is refused leaves the others alone.
+/// A part that is refused leaves the others alone: these are written in one transaction, or, if that
+/// is refused, each in one of its own.
 pub(crate) fn persist(shared: &Shared, parts: &[Arc<Part>]) -> Vec<Result<Receipt>> {
     step("batch: received");
     if let Err(error) = shared.mend() {
@@ -98,11 +100,18 @@ fn transact(
     parts: &[Arc<Part>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Result<(), Failure> {
-    for part in parts {
-        match persist_part(shared, part) {
-            Ok(receipt) => results.push(Ok(receipt)),
-            Err(Stop::Refused(refused)) => results.push(Err(part.failed(refused))),
-            Err(Stop::Failed(failure)) => return Err(failure),
+    match persist_together(shared, parts, results) {
+        Ok(()) => {}
+        Err(Stop::Failed(failure)) => return Err(failure),
+        // It may be for one of them: its world is held or damaged, or there is no room for all.
+        Err(Stop::Refused(_)) => {
+            for part in parts {
+                match persist_together(shared, slice::from_ref(part), results) {
+                    Ok(()) => {}
+                    Err(Stop::Refused(refused)) => results.push(Err(part.failed(refused))),
+                    Err(Stop::Failed(failure)) => return Err(failure),
+                }
+            }
         }
     }
     step("batch: written");
@@ -151,18 +160,48 @@ fn find(shared: &Shared, part: &Part, absent: &Result<Error>) -> Result<Receipt>
     }
 }
 
-fn persist_part(shared: &Shared, part: &Part) -> Result<Receipt, Stop> {
-    let decision = shared.read(|engine| decide(engine, part));
-    match decision.map_err(Stop::Refused)? {
-        Decision::Answer(answer) => answer.map_err(Stop::Refused),
-        Decision::Write(changes, receipt) => {
-            shared.check_room(part.bytes()).map_err(Stop::Refused)?;
-            step("part: prepared");
-            shared.commit(&changes, Some(part.world()))?;
-            step("part: committed");
-            Ok(receipt)
-        }
+/// Persists parts of different worlds in one transaction, with a result for each unless it is refused.
+fn persist_together(
+    shared: &Shared,
+    parts: &[Arc<Part>],
+    results: &mut Vec<Result<Receipt>>,
+) -> Result<(), Stop> {
+    let mut changes = Changes::default();
+    let mut worlds = Vec::new();
+    let mut bytes = 0;
+    let decided = shared.read(|engine| {
+        let decided = parts.iter().map(|part| {
+            Ok(match decide(engine, part) {
+                Ok(Decision::Write(world, receipt)) => {
+                    // Changes that are not complete are not to be committed: an error here is of all.
+                    change(engine, *world, part, receipt.first, &mut changes)?;
+                    worlds.push(part.world().clone());
+                    bytes += part.bytes();
+                    Ok(receipt)
+                }
+                Ok(Decision::Answer(answer)) => answer.map_err(|error| part.failed(error)),
+                Err(error) => Err(part.failed(error)),
+            })
+        });
+        decided.collect::<Result<Vec<_>>>()
+    });
+    // Order matters: what is refused here is not in doubt, whatever becomes of the others.
+    let before = results.len();
+    results.extend(decided.map_err(Stop::Refused)?);
+    if worlds.is_empty() {
+        return Ok(());
     }
+    let committed = shared.check_room(bytes).map_err(Stop::Refused);
+    let committed = committed.and_then(|()| {
+        step("part: prepared");
+        shared.commit(&changes, &worlds)
+    });
+    match committed {
+        Ok(()) => step("part: committed"),
+        Err(Stop::Refused(_)) => results.truncate(before),
+        Err(Stop::Failed(_)) => {}
+    }
+    committed
 }
 
 /// What becomes of a part.
@@ -170,7 +209,7 @@ enum Decision {
     /// Nothing is to be written for it.
     Answer(Result<Receipt>),
     /// It follows what its world holds.
-    Write(Box<Changes>, Receipt),
+    Write(Box<World>, Receipt),
 }
 
 /// Decides on a part in the order that the clauses give: P5, then P6, P7 and P9.
@@ -199,10 +238,7 @@ fn decide(engine: &Engine, part: &Part) -> Result<Decision> {
     if part.records().is_empty() {
         return Ok(Decision::Answer(Ok(receipt)));
     }
-    Ok(Decision::Write(
-        Box::new(changes(engine, world, part, first)?),
-        receipt,
-    ))
+    Ok(Decision::Write(Box::new(world), receipt))
 }
 
 fn check(world: &World, part: &Part) -> Result<()> {
@@ -226,9 +262,14 @@ fn find_receipt(engine: &Engine, part: &Part) -> Result<Option<Receipt>> {
     Ok(same.then(|| Receipt::repeated(row.first, row.count)))
 }
 
-/// What a part writes that follows what its world holds.
-fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Result<Changes> {
-    let mut changes = Changes::default();
+/// Adds what a part writes that follows what its world holds.
+fn change(
+    engine: &Engine,
+    world: World,
+    part: &Part,
+    first: Sequence,
+    changes: &mut Changes,
+) -> Result<()> {
     let id = part.world();
     for (sequence, record) in (first.get()..).zip(part.records()) {
         if record.is_logged() {
@@ -242,7 +283,7 @@ fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Resul
         }
     }
     for change in part.state_changes(world.head) {
-        change_state(engine, id, &change, &mut changes)?;
+        change_state(engine, id, &change, changes)?;
     }
     let row = batch_value(part, first);
     changes.batches.insert(batch_key(id, part.number()), row);
@@ -254,7 +295,7 @@ fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Resul
         ..world
     };
     changes.worlds.insert(id.as_str(), world.value());
-    Ok(changes)
+    Ok(())
 }
 
 fn change_state(
