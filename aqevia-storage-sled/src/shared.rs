@@ -101,15 +101,11 @@ impl Shared {
         room::check(self.folder.path(), bytes)
     }
 
-    /// Commits a transaction in memory, unless one of its worlds is held.
-    pub(crate) fn commit(&self, changes: &Changes, worlds: &[WorldId]) -> Result<(), Stop> {
+    /// Commits a transaction in memory, unless it is to a world that is held.
+    pub(crate) fn commit(&self, changes: &Changes, of: Option<&WorldId>) -> Result<(), Stop> {
         let gate = self.gate_alone();
         let engine = gate.engine().map_err(Stop::Refused)?;
-        let is_held = {
-            let held = self.held();
-            worlds.iter().any(|world| held.contains_key(world))
-        };
-        if is_held {
+        if of.is_some_and(|world| self.held().contains_key(world)) {
             return Err(Stop::Refused(Error::new(
                 ErrorKind::Unavailable,
                 "a snapshot of the world is open, and sled cannot write beside it: try again when \
@@ -249,7 +245,7 @@ pub(crate) mod tests {
         let mut changes = Changes::default();
         let world = World::unclaimed(Owner::new("test").unwrap());
         changes.worlds.insert(arda().as_str(), world.value());
-        let Ok(()) = shared.commit(&changes, &[]) else {
+        let Ok(()) = shared.commit(&changes, None) else {
             panic!("the store is open");
         };
         let Ok(()) = shared.sync() else {
@@ -293,7 +289,7 @@ pub(crate) mod tests {
             assert!(error.to_string().contains("open it again"), "{error}");
             assert!(format!("{error:?}").contains("on purpose"), "{error:?}");
         }
-        let refused = shared.commit(&Changes::default(), &[]);
+        let refused = shared.commit(&Changes::default(), None);
         assert!(matches!(refused, Err(Stop::Refused(_))));
         assert!(shared.close().is_ok());
     }

@@ -1,6 +1,5 @@
 //! Claiming worlds and persisting parts, on the one thread that writes.
 
-use std::slice;
 use std::sync::Arc;
 
 use aqevia_storage::{
@@ -45,7 +44,7 @@ pub(crate) fn claim(
     };
     let mut changes = Changes::default();
     changes.worlds.insert(id.as_str(), world.value());
-    let committed = shared.commit(&changes, &[]);
+    let committed = shared.commit(&changes, None);
     let synced = committed.and_then(|()| {
         step("claim: written");
         shared.sync()
@@ -64,10 +63,9 @@ pub(crate) fn claim(
     Ok(claim)
 }
 
-/// Persists the parts of a batch, and waits for the disk once.
+/// Persists the parts of a batch, each in a transaction of its own, and waits for the disk once.
 ///
-/// A part that is refused leaves the others alone: these are written in one transaction, or, if that
-/// is refused, each in one of its own.
+/// A part that is refused leaves the others alone.
 pub(crate) fn persist(shared: &Shared, parts: &[Arc<Part>]) -> Vec<Result<Receipt>> {
     step("batch: received");
     if let Err(error) = shared.mend() {
@@ -100,18 +98,11 @@ fn transact(
     parts: &[Arc<Part>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Result<(), Failure> {
-    match persist_together(shared, parts, results) {
-        Ok(()) => {}
-        Err(Stop::Failed(failure)) => return Err(failure),
-        // It may be for one of them: its world is held or damaged, or there is no room for all.
-        Err(Stop::Refused(_)) => {
-            for part in parts {
-                match persist_together(shared, slice::from_ref(part), results) {
-                    Ok(()) => {}
-                    Err(Stop::Refused(refused)) => results.push(Err(part.failed(refused))),
-                    Err(Stop::Failed(failure)) => return Err(failure),
-                }
-            }
+    for part in parts {
+        match persist_part(shared, part) {
+            Ok(receipt) => results.push(Ok(receipt)),
+            Err(Stop::Refused(refused)) => results.push(Err(part.failed(refused))),
+            Err(Stop::Failed(failure)) => return Err(failure),
         }
     }
     step("batch: written");
@@ -160,48 +151,18 @@ fn find(shared: &Shared, part: &Part, absent: &Result<Error>) -> Result<Receipt>
     }
 }
 
-/// Persists parts of different worlds in one transaction, with a result for each unless it is refused.
-fn persist_together(
-    shared: &Shared,
-    parts: &[Arc<Part>],
-    results: &mut Vec<Result<Receipt>>,
-) -> Result<(), Stop> {
-    let mut changes = Changes::default();
-    let mut worlds = Vec::new();
-    let mut bytes = 0;
-    let decided = shared.read(|engine| {
-        let decided = parts.iter().map(|part| {
-            Ok(match decide(engine, part) {
-                Ok(Decision::Write(world, receipt)) => {
-                    // Changes that are not complete are not to be committed: an error here is of all.
-                    change(engine, *world, part, receipt.first, &mut changes)?;
-                    worlds.push(part.world().clone());
-                    bytes += part.bytes();
-                    Ok(receipt)
-                }
-                Ok(Decision::Answer(answer)) => answer.map_err(|error| part.failed(error)),
-                Err(error) => Err(part.failed(error)),
-            })
-        });
-        decided.collect::<Result<Vec<_>>>()
-    });
-    // Order matters: what is refused here is not in doubt, whatever becomes of the others.
-    let before = results.len();
-    results.extend(decided.map_err(Stop::Refused)?);
-    if worlds.is_empty() {
-        return Ok(());
+fn persist_part(shared: &Shared, part: &Part) -> Result<Receipt, Stop> {
+    let decision = shared.read(|engine| decide(engine, part));
+    match decision.map_err(Stop::Refused)? {
+        Decision::Answer(answer) => answer.map_err(Stop::Refused),
+        Decision::Write(changes, receipt) => {
+            shared.check_room(part.bytes()).map_err(Stop::Refused)?;
+            step("part: prepared");
+            shared.commit(&changes, Some(part.world()))?;
+            step("part: committed");
+            Ok(receipt)
+        }
     }
-    let committed = shared.check_room(bytes).map_err(Stop::Refused);
-    let committed = committed.and_then(|()| {
-        step("part: prepared");
-        shared.commit(&changes, &worlds)
-    });
-    match committed {
-        Ok(()) => step("part: committed"),
-        Err(Stop::Refused(_)) => results.truncate(before),
-        Err(Stop::Failed(_)) => {}
-    }
-    committed
 }
 
 /// What becomes of a part.
@@ -209,7 +170,7 @@ enum Decision {
     /// Nothing is to be written for it.
     Answer(Result<Receipt>),
     /// It follows what its world holds.
-    Write(Box<World>, Receipt),
+    Write(Box<Changes>, Receipt),
 }
 
 /// Decides on a part in the order that the clauses give: P5, then P6, P7 and P9.
@@ -238,7 +199,10 @@ fn decide(engine: &Engine, part: &Part) -> Result<Decision> {
     if part.records().is_empty() {
         return Ok(Decision::Answer(Ok(receipt)));
     }
-    Ok(Decision::Write(Box::new(world), receipt))
+    Ok(Decision::Write(
+        Box::new(changes(engine, world, part, first)?),
+        receipt,
+    ))
 }
 
 fn check(world: &World, part: &Part) -> Result<()> {
@@ -262,14 +226,9 @@ fn find_receipt(engine: &Engine, part: &Part) -> Result<Option<Receipt>> {
     Ok(same.then(|| Receipt::repeated(row.first, row.count)))
 }
 
-/// Adds what a part writes that follows what its world holds.
-fn change(
-    engine: &Engine,
-    world: World,
-    part: &Part,
-    first: Sequence,
-    changes: &mut Changes,
-) -> Result<()> {
+/// What a part writes that follows what its world holds.
+fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Result<Changes> {
+    let mut changes = Changes::default();
     let id = part.world();
     for (sequence, record) in (first.get()..).zip(part.records()) {
         if record.is_logged() {
@@ -283,7 +242,7 @@ fn change(
         }
     }
     for change in part.state_changes(world.head) {
-        change_state(engine, id, &change, changes)?;
+        change_state(engine, id, &change, &mut changes)?;
     }
     let row = batch_value(part, first);
     changes.batches.insert(batch_key(id, part.number()), row);
@@ -295,7 +254,7 @@ fn change(
         ..world
     };
     changes.worlds.insert(id.as_str(), world.value());
-    Ok(())
+    Ok(changes)
 }
 
 fn change_state(
