@@ -2,6 +2,7 @@
 //! `cargo run --release --manifest-path bench/event-store/Cargo.toml`
 
 #[path = "../../src/ours.rs"]
+#[expect(dead_code, reason = "the whole of it is for `bench`")]
 mod ours;
 #[path = "../../src/report.rs"]
 #[expect(dead_code, reason = "the whole of it is for `bench`")]

@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The time after which a connection that shows that the server is used is tried: far less than
 /// its patience.
 const BETWEEN_PINGS: Duration = Duration::from_secs(1);
+/// How long such a try may take.
+const PING: Duration = Duration::from_secs(5);
 
 /// Sends `$0` to all processes of the server, and to none that watch it: first to the one that
 /// starts the others.
@@ -213,7 +215,8 @@ async fn keep_used(url: String, mut used: PgConnection) {
     loop {
         // Not one statement that lasts: while it did, the server would keep every row that is
         // replaced or deleted.
-        while used.ping().await.is_ok() {
+        // And not without a limit: a network that was cut may never answer.
+        while matches!(timeout(PING, used.ping()).await, Ok(Ok(()))) {
             sleep(BETWEEN_PINGS).await;
         }
         used = loop {
