@@ -26,11 +26,6 @@ const ENGINE: Duration = Duration::from_secs(30);
 const RESTART: Duration = Duration::from_secs(60);
 /// The time between two tries to reach the server.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The time after which a connection that shows that the server is used is tried: far less than
-/// its patience.
-const BETWEEN_PINGS: Duration = Duration::from_secs(1);
-/// How long such a try may take.
-const PING: Duration = Duration::from_secs(5);
 
 /// Sends `$0` to all processes of the server, and to none that watch it: first to the one that
 /// starts the others.
@@ -213,12 +208,10 @@ impl OwnServer {
 /// Shows that the server is used, through connections that break whenever it is harmed.
 async fn keep_used(url: String, mut used: PgConnection) {
     loop {
-        // Not one statement that lasts: while it did, the server would keep every row that is
-        // replaced or deleted.
-        // And not without a limit: a network that was cut may never answer.
-        while matches!(timeout(PING, used.ping()).await, Ok(Ok(()))) {
-            sleep(BETWEEN_PINGS).await;
-        }
+        // Lasts as long as the connection.
+        let _ = sqlx::query("SELECT pg_sleep(86400)")
+            .execute(&mut used)
+            .await;
         used = loop {
             match use_server(&url).await {
                 Ok(used) => break used,
