@@ -107,6 +107,7 @@ impl Growing {
         }
         if self.mix == Mix::Events {
             self.measure_open(size).await?;
+            self.measure_restart(size, stores).await?;
         }
         Ok(())
     }
@@ -193,6 +194,26 @@ impl Growing {
         let time = Quantity::seconds(median(times));
         self.figures
             .push(self.figure("open, writer killed", size, time));
+        Ok(())
+    }
+
+    /// Kills the server while somebody commits to the store, if it may be, and opens the store.
+    async fn measure_restart(&mut self, size: u64, stores: &Stores) -> Result<()> {
+        if self.engine != Engine::Postgres {
+            return Ok(());
+        }
+        let url = &self.place.url;
+        let child = Committing::start(url).await?;
+        let begin = Instant::now();
+        if !stores.kill_server().await {
+            return Ok(());
+        }
+        drop(child);
+        let opened = Ours::open(url).await?;
+        let time = Quantity::seconds(begin.elapsed().as_secs_f64());
+        opened.close().await?;
+        self.figures
+            .push(self.figure("open, server killed", size, time));
         Ok(())
     }
 

@@ -135,6 +135,15 @@ impl Stores {
         Ok(Place::schema(self.server_url().await, schema))
     }
 
+    /// Kills the server and waits until it answers again; whether there is one that may be killed.
+    pub(crate) async fn kill_server(&self) -> bool {
+        let Some(server) = &self.server else {
+            return false;
+        };
+        server.kill().await;
+        true
+    }
+
     async fn server_url(&mut self) -> String {
         if let Some(url) = &self.postgres {
             return url.clone();

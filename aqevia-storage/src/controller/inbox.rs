@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::capture::StateSource;
+use super::dirty::Dirty;
 use super::exposure::Exposure;
 use super::group::{Group, Pending, Urgency};
 use super::lane::Lane;
@@ -359,9 +360,9 @@ impl Inbox {
         pending.into_iter().chain(dirty).flatten().min()
     }
 
-    /// Entities are dirty that were not. Their world's set of them is locked, so that none is taken
-    /// before it is counted.
-    pub(super) fn count_dirty(&self, count: usize) {
+    /// Entities are dirty that were not. Their world's set of them is locked still, so that none is
+    /// taken, and forgotten, before it is counted.
+    pub(super) fn count_dirty(&self, _locked: &MutexGuard<'_, Dirty>, count: usize) {
         self.dirty.fetch_add(count, Ordering::Relaxed);
     }
 

@@ -292,7 +292,8 @@ fn mark_again(lane: &Lane, capture: &mut Capture, records: Vec<WorldRecord>, inb
         .iter()
         .filter(|entity| dirty.mark_again(entity, capture.since));
     // A world that is sealed marks none, and tells of them itself.
-    inbox.count_dirty(marked.count());
+    let marked = marked.count();
+    inbox.count_dirty(&dirty, marked);
     let since = dirty.since();
     drop(dirty);
     if let Some(since) = since.filter(|_| none) {

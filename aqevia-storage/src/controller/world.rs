@@ -97,7 +97,7 @@ impl World {
         }
         let mut dirty = self.shared.lock_dirty();
         let (count, first) = dirty.mark(collection, keys)?;
-        self.inbox.count_dirty(count);
+        self.inbox.count_dirty(&dirty, count);
         let since = dirty.since().filter(|_| first);
         drop(dirty);
         if let Some(since) = since {

@@ -27,6 +27,11 @@ const RESTART: Duration = Duration::from_secs(60);
 /// The time between two tries to reach the server.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Lasts as long as its connection, which a network that is cut does not end while it runs. Between
+/// its transactions it holds no snapshot: while one lasts, the server keeps every row that is
+/// replaced or deleted.
+const LAST: &str = "DO $$ BEGIN LOOP PERFORM pg_sleep(1); COMMIT; END LOOP; END $$";
+
 /// Sends `$0` to all processes of the server, and to none that watch it: first to the one that
 /// starts the others.
 const SIGNAL: &str = r#"
@@ -208,10 +213,7 @@ impl OwnServer {
 /// Shows that the server is used, through connections that break whenever it is harmed.
 async fn keep_used(url: String, mut used: PgConnection) {
     loop {
-        // Lasts as long as the connection.
-        let _ = sqlx::query("SELECT pg_sleep(86400)")
-            .execute(&mut used)
-            .await;
+        let _ = sqlx::query(LAST).execute(&mut used).await;
         used = loop {
             match use_server(&url).await {
                 Ok(used) => break used,

@@ -25,6 +25,15 @@ impl RestartableServer {
         self.0.url()
     }
 
+    /// Kills all processes of the server by SIGKILL. It is started again at once, and this waits
+    /// until it answers.
+    ///
+    /// # Panics
+    /// If the container engine does not do so, or the server does not come back.
+    pub async fn kill(&self) {
+        self.0.kill().await;
+    }
+
     /// Ends the server, whose container goes with it.
     ///
     /// # Panics
