@@ -135,11 +135,13 @@ fn take<T>(
 struct Names(Option<Collection>);
 
 impl Names {
-    fn collection(&mut self, text: &str) -> Result<Collection> {
-        if let Some(last) = self.0.as_ref().filter(|last| last.as_str() == text) {
+    fn collection(&mut self, row: &Row<'_>, column: usize) -> Result<Collection> {
+        let stored = value(row, column)?;
+        let same = |last: &&Collection| stored == ValueRef::from(last.as_str());
+        if let Some(last) = self.0.as_ref().filter(same) {
             return Ok(last.clone());
         }
-        let collection = Collection::new(text)?;
+        let collection = Collection::new(required(text(row, column)?)?)?;
         Ok(self.0.insert(collection).clone())
     }
 }
@@ -148,10 +150,10 @@ impl Names {
 fn log_row(row: &Row<'_>, id: &WorldId, world: &World, names: &mut Names) -> Result<LogRow> {
     let log_id = integer(row, 0)?;
     let mut decode = || -> Result<LogRow> {
-        if text(row, 1)? != Some(id.as_str()) {
+        if value(row, 1)? != ValueRef::from(id.as_str()) {
             return Err(Error::corrupt("it is of another world"));
         }
-        let collection = names.collection(required(text(row, 3)?)?)?;
+        let collection = names.collection(row, 3)?;
         let key = text(row, 5)?.map(Key::new).transpose()?;
         let change = change(integer(row, 4)?, key, payload(row, 6)?)?;
         let record = WorldRecord::of(id, &collection, change, integer(row, 2)?);
@@ -176,19 +178,18 @@ fn change(tag: i64, key: Option<Key>, payload: Option<Payload>) -> Result<Change
 /// A row of `select_state.sql` or one of its kin.
 fn state_row(row: &Row<'_>, names: &mut Names) -> Result<StateRow> {
     let mut decode = || -> Result<StateRow> {
-        let collection = names.collection(required(text(row, 0)?)?)?;
+        let collection = names.collection(row, 0)?;
         let key = Key::new(required(text(row, 1)?)?)?;
         let sequence = Sequence::try_from(integer(row, 2)?)?;
-        let form = row.get_ref(5).map_err(reading)?;
-        if form == ValueRef::Null {
+        let Some(payload) = payload(row, 5)? else {
             return Err(Error::corrupt(format!(
                 "key {key:?} of {collection:?} is to be in the log at sequence {sequence}, and is not"
             )));
-        }
+        };
         Ok(StateRow {
             collection,
             key,
-            payload: required(payload(row, 5)?)?,
+            payload,
             sequence,
             first_timestamp: integer(row, 3)?,
             last_timestamp: integer(row, 4)?,
@@ -201,7 +202,7 @@ fn state_row(row: &Row<'_>, names: &mut Names) -> Result<StateRow> {
 /// The payload of a row whose form is in `column` and whose payload is in the one that follows.
 fn payload(row: &Row<'_>, column: usize) -> Result<Option<Payload>> {
     let form = integer(row, column)?;
-    let (stored, bytes) = match row.get_ref(column + 1).map_err(reading)? {
+    let (stored, bytes) = match value(row, column + 1)? {
         ValueRef::Null if form == 0 => return Ok(None),
         ValueRef::Text(bytes) => (Form::Json, bytes),
         ValueRef::Blob(bytes) => (Form::Bytes, bytes),
@@ -219,9 +220,12 @@ fn integer(row: &Row<'_>, column: usize) -> Result<i64> {
     row.get(column).map_err(reading)
 }
 
+fn value<'row>(row: &'row Row<'_>, column: usize) -> Result<ValueRef<'row>> {
+    row.get_ref(column).map_err(reading)
+}
+
 fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<Option<&'row str>> {
-    let value = row.get_ref(column).map_err(reading)?;
-    let text = value.as_str_or_null();
+    let text = value(row, column)?.as_str_or_null();
     text.map_err(|error| Error::corrupt(format!("column {column} is no text")).with_source(error))
 }
 

@@ -15,10 +15,10 @@ pub struct Limit {
 }
 
 impl Default for Limit {
-    /// A thousand items, a mebibyte.
+    /// 4,096 items, a mebibyte.
     fn default() -> Self {
         Self {
-            items: 1000,
+            items: 4096,
             bytes: 1 << 20,
         }
     }
