@@ -214,20 +214,21 @@ impl Inbox {
     fn note(&self, state: &mut State, group: &Group) -> bool {
         let fresh = &mut state.fresh;
         let first = fresh.since.is_none();
-        let due = self.is_over_capacity(fresh);
+        let was_due = self.is_due(fresh);
         fresh.records += group.records.len();
         fresh.bytes += group.bytes;
-        let urgent = group.urgency == Urgency::Now;
-        fresh.urgent |= urgent;
+        fresh.urgent |= group.urgency == Urgency::Now;
         if first {
             fresh.since = Some(group.accepted_at);
         }
         let to_take = state.flushing && state.messages.is_empty();
-        first || urgent || to_take || (!due && self.is_over_capacity(fresh))
+        first || to_take || (!was_due && self.is_due(fresh))
     }
 
-    const fn is_over_capacity(&self, fresh: &Fresh) -> bool {
-        fresh.records >= self.config.batch_capacity
+    /// Whether a flush is due for what came, however long ago.
+    const fn is_due(&self, fresh: &Fresh) -> bool {
+        fresh.urgent
+            || fresh.records >= self.config.batch_capacity
             || fresh.bytes >= self.config.batch_capacity_bytes
     }
 
@@ -295,11 +296,9 @@ impl Inbox {
     pub(super) fn due_at(&self) -> Option<Instant> {
         let state = self.lock();
         let since = state.fresh.since?;
-        let now = state.fresh.urgent || self.is_over_capacity(&state.fresh);
-        Some(if now {
-            since
-        } else {
-            since + self.config.flush_interval
+        Some(match self.is_due(&state.fresh) {
+            true => since,
+            false => since + self.config.flush_interval,
         })
     }
 
