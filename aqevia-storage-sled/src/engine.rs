@@ -1,16 +1,16 @@
 //! sled's trees, and what makes them durable.
 
-use std::convert::Infallible;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use aqevia_storage::{Error, ErrorKind, Result, step};
-use sled::transaction::TransactionError;
+use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{Db, Transactional, Tree};
 
 use crate::error::{committing, fault, for_want_of_room, opening, panicked, reading};
 use crate::folder::{Folder, make_folder};
+use crate::shared::Stop;
 
 /// The trees of a store that is open. Dropping it closes sled.
 #[derive(Debug)]
@@ -26,15 +26,23 @@ pub(crate) struct Engine {
     folder: Folder,
 }
 
-/// What one transaction writes.
+/// What one transaction writes, whatever is there. What it makes of the state depends on that.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) worlds: sled::Batch,
     pub(crate) log: sled::Batch,
-    pub(crate) state: sled::Batch,
     pub(crate) chunks: sled::Batch,
     pub(crate) batches: sled::Batch,
 }
+
+/// The trees of the state within a transaction.
+pub(crate) struct StateTrees<'a> {
+    pub(crate) state: &'a TransactionalTree,
+    pub(crate) chunks: &'a TransactionalTree,
+}
+
+/// What comes of changing the state; `Abort` undoes the transaction.
+pub(crate) type Edited = Result<(), ConflictableTransactionError<Error>>;
 
 /// A transaction that was not finished, or not made durable. sled takes no other after it.
 #[derive(Clone, Debug)]
@@ -151,8 +159,13 @@ impl Engine {
         started.unwrap_or_else(|_| Err(panicked()))
     }
 
-    /// Writes all changes or none, in memory: what follows it in time is [`Engine::sync`].
-    pub(crate) fn commit(&self, changes: &Changes) -> Result<(), Failure> {
+    /// Writes all changes or none, in memory: what follows it in time is [`Engine::sync`]. `edit`
+    /// changes the state. A key that it reads there is found once, and not again to be written.
+    pub(crate) fn commit(
+        &self,
+        changes: &Changes,
+        edit: impl Fn(StateTrees<'_>) -> Edited,
+    ) -> Result<(), Stop> {
         let trees = (
             &self.worlds,
             &self.log,
@@ -160,20 +173,22 @@ impl Engine {
             &self.chunks,
             &self.batches,
         );
-        caught(|| {
+        let committed = caught(|| {
             trees.transaction(|(worlds, log, state, chunks, batches)| {
                 worlds.apply_batch(&changes.worlds)?;
                 log.apply_batch(&changes.log)?;
-                state.apply_batch(&changes.state)?;
+                edit(StateTrees { state, chunks })?;
                 chunks.apply_batch(&changes.chunks)?;
                 batches.apply_batch(&changes.batches)?;
                 Ok(())
             })
-        })?
-        .map_err(|error: TransactionError<Infallible>| match error {
-            TransactionError::Storage(error) => Failure::of(error),
-            TransactionError::Abort(never) => match never {},
-        })
+        });
+        committed
+            .map_err(Stop::Failed)?
+            .map_err(|error| match error {
+                TransactionError::Storage(error) => Stop::Failed(Failure::of(error)),
+                TransactionError::Abort(error) => Stop::Refused(error),
+            })
     }
 
     /// Makes durable what was written before.

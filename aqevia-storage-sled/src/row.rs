@@ -59,24 +59,20 @@ fn first(payload: &Payload) -> &[u8] {
     bytes.get(..VALUE_BYTES_MAX).unwrap_or(bytes)
 }
 
-/// Puts what does not fit the row of a payload beside it.
-pub(crate) fn put_chunks(
-    batch: &mut sled::Batch,
-    (place, world, sequence): (Place, &WorldId, Sequence),
-    payload: &Payload,
-) {
+/// What does not fit the row of a payload, and stands beside it: keys and values.
+pub(crate) fn chunks<'a>(
+    (place, world, sequence): (Place, &'a WorldId, Sequence),
+    payload: &'a Payload,
+) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
     let chunks = payload.as_bytes().chunks(VALUE_BYTES_MAX);
-    for (index, chunk) in (0..).zip(chunks).skip(1) {
-        batch.insert(chunk_key(place, world, sequence, index), chunk);
-    }
+    let beside = (0..).zip(chunks).skip(1);
+    beside.map(move |(index, chunk)| (chunk_key(place, world, sequence, index), chunk))
 }
 
-/// Takes away what [`put_chunks`] put beside a row of the state.
-pub(crate) fn remove_chunks(batch: &mut sled::Batch, world: &WorldId, row: &StateHead) {
-    let chunks = (row.payload.length as usize).div_ceil(VALUE_BYTES_MAX) as u32;
-    for index in 1..chunks {
-        batch.remove(chunk_key(Place::State, world, row.sequence, index));
-    }
+/// The keys of what [`chunks`] put beside a row of the state.
+pub(crate) fn chunk_keys(world: &WorldId, row: &StateHead) -> impl Iterator<Item = Vec<u8>> {
+    let count = (row.payload.length as usize).div_ceil(VALUE_BYTES_MAX) as u32;
+    (1..count).map(|index| chunk_key(Place::State, world, row.sequence, index))
 }
 
 /// A payload as its row holds it.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 
 use aqevia_storage::{Error, ErrorKind, Result, WorldId, step};
 
-use crate::engine::{Changes, Engine, Failure, caught};
+use crate::engine::{Changes, Edited, Engine, Failure, StateTrees, caught};
 use crate::folder::Folder;
 use crate::{lock, room};
 
@@ -101,18 +101,30 @@ impl Shared {
         room::check(self.folder.path(), bytes)
     }
 
-    /// Commits a transaction in memory, unless it is to a world that is held.
-    pub(crate) fn commit(&self, changes: &Changes, of: Option<&WorldId>) -> Result<(), Stop> {
+    /// Commits a transaction in memory that leaves log and state as they are.
+    pub(crate) fn commit(&self, changes: &Changes) -> Result<(), Stop> {
         let gate = self.gate_alone();
         let engine = gate.engine().map_err(Stop::Refused)?;
-        if of.is_some_and(|world| self.held().contains_key(world)) {
+        engine.commit(changes, |_| Ok(()))
+    }
+
+    /// Commits a transaction to a world in memory, unless the world is held. See [`Engine::commit`].
+    pub(crate) fn commit_to(
+        &self,
+        world: &WorldId,
+        changes: &Changes,
+        edit: impl Fn(StateTrees<'_>) -> Edited,
+    ) -> Result<(), Stop> {
+        let gate = self.gate_alone();
+        let engine = gate.engine().map_err(Stop::Refused)?;
+        if self.held().contains_key(world) {
             return Err(Stop::Refused(Error::new(
                 ErrorKind::Unavailable,
                 "a snapshot of the world is open, and sled cannot write beside it: try again when \
                  it is dropped, which snapshot_age_max_ms bounds",
             )));
         }
-        engine.commit(changes).map_err(Stop::Failed)
+        engine.commit(changes, edit)
     }
 
     /// Makes durable what was committed before.
@@ -245,7 +257,7 @@ pub(crate) mod tests {
         let mut changes = Changes::default();
         let world = World::unclaimed(Owner::new("test").unwrap());
         changes.worlds.insert(arda().as_str(), world.value());
-        let Ok(()) = shared.commit(&changes, None) else {
+        let Ok(()) = shared.commit(&changes) else {
             panic!("the store is open");
         };
         let Ok(()) = shared.sync() else {
@@ -289,7 +301,7 @@ pub(crate) mod tests {
             assert!(error.to_string().contains("open it again"), "{error}");
             assert!(format!("{error:?}").contains("on purpose"), "{error:?}");
         }
-        let refused = shared.commit(&Changes::default(), None);
+        let refused = shared.commit(&Changes::default());
         assert!(matches!(refused, Err(Stop::Refused(_))));
         assert!(shared.close().is_ok());
     }

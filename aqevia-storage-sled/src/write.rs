@@ -6,13 +6,12 @@ use aqevia_storage::{
     Claim, Epoch, Error, ErrorKind, Fingerprint, Owner, Part, Receipt, Result, Sequence,
     StateChange, WorldId, WriterCheck, step,
 };
+use sled::transaction::ConflictableTransactionError;
 
 use crate::codec::{Place, batch_key, log_key, state_key};
-use crate::engine::{Changes, Engine, Failure, caught};
+use crate::engine::{Changes, Edited, Engine, Failure, StateTrees, caught};
 use crate::error::reading;
-use crate::row::{
-    BatchRow, StateHead, batch_value, log_value, put_chunks, remove_chunks, state_value,
-};
+use crate::row::{BatchRow, StateHead, batch_value, chunk_keys, chunks, log_value, state_value};
 use crate::shared::{Shared, Stop};
 use crate::world::World;
 
@@ -44,7 +43,7 @@ pub(crate) fn claim(
     };
     let mut changes = Changes::default();
     changes.worlds.insert(id.as_str(), world.value());
-    let committed = shared.commit(&changes, None);
+    let committed = shared.commit(&changes);
     let synced = committed.and_then(|()| {
         step("claim: written");
         shared.sync()
@@ -155,10 +154,15 @@ fn persist_part(shared: &Shared, part: &Part) -> Result<Receipt, Stop> {
     let decision = shared.read(|engine| decide(engine, part));
     match decision.map_err(Stop::Refused)? {
         Decision::Answer(answer) => answer.map_err(Stop::Refused),
-        Decision::Write(changes, receipt) => {
+        Decision::Write(world, receipt) => {
             shared.check_room(part.bytes()).map_err(Stop::Refused)?;
+            let state = part.state_changes(world.head);
+            let changes = changes(*world, part, receipt.first).map_err(Stop::Refused)?;
             step("part: prepared");
-            shared.commit(&changes, Some(part.world()))?;
+            shared.commit_to(part.world(), &changes, |trees| {
+                let mut state = state.iter();
+                state.try_for_each(|change| change_state(&trees, part.world(), change))
+            })?;
             step("part: committed");
             Ok(receipt)
         }
@@ -169,8 +173,8 @@ fn persist_part(shared: &Shared, part: &Part) -> Result<Receipt, Stop> {
 enum Decision {
     /// Nothing is to be written for it.
     Answer(Result<Receipt>),
-    /// It follows what its world holds.
-    Write(Box<Changes>, Receipt),
+    /// It follows what its world holds, and comes to this receipt.
+    Write(Box<World>, Receipt),
 }
 
 /// Decides on a part in the order that the clauses give: P5, then P6, P7 and P9.
@@ -199,10 +203,7 @@ fn decide(engine: &Engine, part: &Part) -> Result<Decision> {
     if part.records().is_empty() {
         return Ok(Decision::Answer(Ok(receipt)));
     }
-    Ok(Decision::Write(
-        Box::new(changes(engine, world, part, first)?),
-        receipt,
-    ))
+    Ok(Decision::Write(Box::new(world), receipt))
 }
 
 fn check(world: &World, part: &Part) -> Result<()> {
@@ -226,8 +227,8 @@ fn find_receipt(engine: &Engine, part: &Part) -> Result<Option<Receipt>> {
     Ok(same.then(|| Receipt::repeated(row.first, row.count)))
 }
 
-/// What a part writes that follows what its world holds.
-fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Result<Changes> {
+/// What a part writes that follows what its world holds, but for the state.
+fn changes(world: World, part: &Part, first: Sequence) -> Result<Changes> {
     let mut changes = Changes::default();
     let id = part.world();
     for (sequence, record) in (first.get()..).zip(part.records()) {
@@ -236,13 +237,11 @@ fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Resul
             changes
                 .log
                 .insert(log_key(id, sequence), log_value(record)?);
-            if let Some(payload) = record.payload() {
-                put_chunks(&mut changes.chunks, (Place::Log, id, sequence), payload);
+            let payload = record.payload().into_iter();
+            for (key, chunk) in payload.flat_map(|p| chunks((Place::Log, id, sequence), p)) {
+                changes.chunks.insert(key, chunk);
             }
         }
-    }
-    for change in part.state_changes(world.head) {
-        change_state(engine, id, &change, &mut changes)?;
     }
     let row = batch_value(part, first);
     changes.batches.insert(batch_key(id, part.number()), row);
@@ -257,31 +256,29 @@ fn changes(engine: &Engine, world: World, part: &Part, first: Sequence) -> Resul
     Ok(changes)
 }
 
-fn change_state(
-    engine: &Engine,
-    id: &WorldId,
-    change: &StateChange<'_>,
-    changes: &mut Changes,
-) -> Result<()> {
+fn change_state(trees: &StateTrees<'_>, id: &WorldId, change: &StateChange<'_>) -> Edited {
+    let StateTrees {
+        state,
+        chunks: beside,
+    } = trees;
     let key = state_key(id, change.collection, change.key);
-    let before = engine.state.get(&key).map_err(reading)?;
-    let before = before.as_deref().map(StateHead::of).transpose()?;
-    if let Some(before) = &before {
-        remove_chunks(&mut changes.chunks, id, before);
+    let before = state.get(&key)?;
+    let before = before.as_deref().map(StateHead::of).transpose();
+    let before = before.map_err(ConflictableTransactionError::Abort)?;
+    for key in before.iter().flat_map(|before| chunk_keys(id, before)) {
+        beside.remove(key)?;
     }
     let Some(put) = &change.put else {
-        changes.state.remove(key);
+        state.remove(key)?;
         return Ok(());
     };
     let first_timestamp = match before {
         Some(before) if !put.recreated => before.first_timestamp,
         _ => put.first_timestamp,
     };
-    changes.state.insert(key, state_value(put, first_timestamp));
-    put_chunks(
-        &mut changes.chunks,
-        (Place::State, id, put.sequence),
-        put.payload,
-    );
+    state.insert(key, state_value(put, first_timestamp))?;
+    for (key, chunk) in chunks((Place::State, id, put.sequence), put.payload) {
+        beside.insert(key, chunk)?;
+    }
     Ok(())
 }
