@@ -11,28 +11,51 @@ use sqlx::query::Query;
 
 use crate::read::{DELETE, EVENT, PUT};
 
-/// Writes parts that put keys and tell events. Most do no more, and each clause of a statement costs a
-/// small part as much as a row.
-const WRITE_PUTS: &str = concat!(
-    include_str!("sql/write_parts_begin.sql"),
-    include_str!("sql/write_parts_end.sql")
-);
+/// The statement for `part` or `parts`, with the clauses that rows need. Each costs a small part as
+/// much as a row.
+macro_rules! statement {
+    ($parts:literal, $rows:expr) => {
+        match $rows.clauses() {
+            (_, false, false) => statement!(of "rows", $parts, "logged", "batches"),
+            (false, true, false) => statement!(of "rows", $parts, "put", "batches"),
+            (true, true, false) => statement!(of "rows", $parts, "logged", "put", "batches"),
+            (_, _, true) => statement!(of "rows", $parts, "logged", "put", "gone", "batches"),
+        }
+    };
+    (of $($clause:literal),+) => {
+        sqlx::query(concat!($(include_str!(concat!("sql/write_", $clause, ".sql"))),+))
+    };
+}
 
-/// Writes any parts.
-const WRITE: &str = concat!(
-    include_str!("sql/write_parts_begin.sql"),
-    include_str!("sql/write_parts_gone.sql"),
-    include_str!("sql/write_parts_end.sql")
-);
-
-/// The statement that writes parts in a schema. `part` in its rows is the place among `parts`, from 1.
+/// The statement that writes parts in a schema. Each of its rows is the world of a part that was
+/// written, and the sequence of its first record.
 pub(crate) fn write(parts: &[&Arc<Part>], schema: &str) -> Query<'static, Postgres, PgArguments> {
-    let mut records = Records::default();
+    let mut rows = Rows::default();
     for (place, part) in (1..).zip(parts) {
-        records.add(place, part);
+        rows.add(place, part);
     }
-    let statement = sqlx::query(if records.deletes() { WRITE } else { WRITE_PUTS });
-    records.bind(bind_parts(statement, parts), schema)
+    let statement = match parts {
+        [part] => {
+            rows.part.clear();
+            bind_part(statement!("part", rows), part)
+        }
+        _ => bind_parts(statement!("parts", rows), parts),
+    };
+    rows.bind(statement, schema)
+}
+
+fn bind_part(
+    statement: Query<'static, Postgres, PgArguments>,
+    part: &Part,
+) -> Query<'static, Postgres, PgArguments> {
+    statement
+        .bind(part.world().as_str().to_owned())
+        .bind(i64::from(part.epoch()))
+        .bind(i64::from(part.number()))
+        .bind(i64::from(part.count()))
+        .bind(part.at_ms())
+        .bind(part.digest().to_bytes())
+        .bind(part.link().0)
 }
 
 fn bind_parts(
@@ -55,8 +78,7 @@ fn bind_parts(
 
 /// The records of parts that move the log, the state or both, and the keys that are gone.
 #[derive(Default)]
-struct Records<'a> {
-    part: Vec<i64>,
+struct Rows<'a> {
     position: Vec<i64>,
     timestamp: Vec<i64>,
     collection: Vec<&'a str>,
@@ -65,15 +87,16 @@ struct Records<'a> {
     form: Vec<i16>,
     payload: Vec<Option<&'a str>>,
     payload_bytes: Vec<Option<&'a [u8]>>,
-    logged: Vec<bool>,
+    logged: Vec<Option<bool>>,
     first_timestamp: Vec<Option<i64>>,
     recreated: Vec<Option<bool>>,
+    part: Vec<i64>,
     gone_part: Vec<i64>,
     gone_collection: Vec<&'a str>,
     gone_key: Vec<&'a str>,
 }
 
-impl<'a> Records<'a> {
+impl<'a> Rows<'a> {
     /// Adds the records of a part.
     fn add(&mut self, place: i64, part: &'a Part) {
         let changes = part.state_changes(Sequence::ZERO);
@@ -98,10 +121,11 @@ impl<'a> Records<'a> {
     }
 
     fn push(&mut self, record: &'a BatchRecord, put: Option<StatePut<'a>>) {
-        self.logged.push(record.is_logged());
+        self.logged.push(record.is_logged().then_some(true));
         self.first_timestamp
             .push(put.map(|put| put.first_timestamp));
-        self.recreated.push(put.map(|put| put.recreated));
+        let recreated = put.is_some_and(|put| put.recreated);
+        self.recreated.push(recreated.then_some(true));
         let record: &WorldRecord = record.record();
         self.timestamp.push(record.timestamp);
         self.collection.push(record.collection.as_str());
@@ -124,9 +148,14 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Whether a key is deleted, for good or to be put anew.
-    fn deletes(&self) -> bool {
-        !self.gone_part.is_empty() || self.recreated.contains(&Some(true))
+    /// Whether there is something for the log, for the state, and among it keys that are deleted, for
+    /// good or to be put anew.
+    fn clauses(&self) -> (bool, bool, bool) {
+        (
+            any(&self.logged),
+            any(&self.first_timestamp),
+            !self.gone_part.is_empty() || any(&self.recreated),
+        )
     }
 
     fn bind(
@@ -134,21 +163,21 @@ impl<'a> Records<'a> {
         statement: Query<'static, Postgres, PgArguments>,
         schema: &str,
     ) -> Query<'static, Postgres, PgArguments> {
-        let deletes = self.deletes();
+        let (.., deletes) = self.clauses();
         let statement = statement
-            .bind(self.part)
+            .bind(schema.to_owned())
             .bind(self.position)
             .bind(self.timestamp)
             .bind(self.collection)
             .bind(self.change)
-            .bind(self.key)
+            .bind(short(self.key))
             .bind(self.form)
-            .bind(self.payload)
-            .bind(self.payload_bytes)
-            .bind(self.logged)
-            .bind(self.first_timestamp)
-            .bind(self.recreated)
-            .bind(schema.to_owned());
+            .bind(short(self.payload))
+            .bind(short(self.payload_bytes))
+            .bind(short(self.logged))
+            .bind(short(self.first_timestamp))
+            .bind(short(self.recreated))
+            .bind(self.part);
         if !deletes {
             return statement;
         }
@@ -157,6 +186,19 @@ impl<'a> Records<'a> {
             .bind(self.gone_collection)
             .bind(self.gone_key)
     }
+}
+
+/// Whether a column is not NULL in all rows.
+fn any<T>(column: &[Option<T>]) -> bool {
+    column.iter().any(Option::is_some)
+}
+
+/// A column, without what the server takes to be NULL as well if it is not sent.
+fn short<T>(mut column: Vec<Option<T>>) -> Vec<Option<T>> {
+    if !any(&column) {
+        column.clear();
+    }
+    column
 }
 
 const fn tag(change: &Change) -> Option<i16> {

@@ -186,15 +186,18 @@ impl<'a> Desk<'a> {
         let written = commit(&self.terms, write.fetch_all(&mut *self.connection)).await;
         let written = self.explain(written).await;
         let (rows, doubt) = self.note(written)?;
-        if let Some(ELSEWHERE) = rows.first().map(|row| get(row, 0)).transpose()? {
-            return self.note_elsewhere().await;
-        }
         let doubt = doubt.map_or(Ok(()), |doubt| self.note(Err(doubt)));
         for row in rows {
-            let at = usize::try_from(get::<i64>(&row, 0)? - 1).ok();
-            let head = Sequence::try_from(get::<i64>(&row, 1)?)?;
+            let (world, first) = (
+                get::<&str>(&row, 0)?,
+                Sequence::try_from(get::<i64>(&row, 1)?)?,
+            );
+            // Invariant: a batch is sorted by world.
+            let at = parts
+                .binary_search_by(|part| part.world().as_str().cmp(world))
+                .ok();
             if let Some((part, place)) = at.and_then(|at| parts.get(at).zip(places.get(at))) {
-                let receipt = Receipt::written(head.advance(1)?, part.count());
+                let receipt = Receipt::written(first, part.count());
                 self.answer(*place, doubt.clone().map(|()| receipt));
             }
         }

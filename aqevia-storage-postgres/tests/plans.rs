@@ -47,6 +47,17 @@ async fn statements_use_their_keys() {
     check_plans(&mut sql).await;
 }
 
+/// The statement that writes parts, of some of its clauses.
+macro_rules! write {
+    ($($clause:literal),+) => {
+        concat!(
+            include_str!("../src/sql/write_rows.sql"),
+            $(include_str!(concat!("../src/sql/write_", $clause, ".sql")),)+
+            include_str!("../src/sql/write_batches.sql")
+        )
+    };
+}
+
 async fn check_plans(sql: &mut PgConnection) {
     for (statement, keys) in [
         (
@@ -76,18 +87,19 @@ async fn check_plans(sql: &mut PgConnection) {
         ),
         (include_str!("../src/sql/claim_world.sql"), &["worlds_pkey"]),
         (
-            concat!(
-                include_str!("../src/sql/write_parts_begin.sql"),
-                include_str!("../src/sql/write_parts_end.sql")
-            ),
+            write!("part", "logged", "put"),
             &["worlds_pkey", "world_state_pkey"],
         ),
         (
-            concat!(
-                include_str!("../src/sql/write_parts_begin.sql"),
-                include_str!("../src/sql/write_parts_gone.sql"),
-                include_str!("../src/sql/write_parts_end.sql")
-            ),
+            write!("part", "logged", "put", "gone"),
+            &["worlds_pkey", "world_state_pkey"],
+        ),
+        (
+            write!("parts", "logged", "put"),
+            &["worlds_pkey", "world_state_pkey"],
+        ),
+        (
+            write!("parts", "logged", "put", "gone"),
             &["worlds_pkey", "world_state_pkey"],
         ),
     ] {

@@ -273,7 +273,7 @@ async fn one_damaged_world_among_many_is_found_by_halves() {
     }
 
     // What is wrong with a table is no one world's fault.
-    run(&mut schema.sql().await, "DROP TABLE world_state").await;
+    run(&mut schema.sql().await, "DROP TABLE world_records").await;
     relay.executed();
     let results = persist_all(&store, parts()).await;
     assert_eq!(relay.executed(), 2, "the batch, and a look for the table");

@@ -113,7 +113,7 @@ async fn a_table_that_is_dropped_under_a_store_is_damage() {
     let mut writer = Writer::claim(&store, &arda()).await;
     run(&mut schema.sql().await, "DROP TABLE world_state").await;
     let error = writer
-        .persist(vec![event(&arda(), json("1"))])
+        .persist(vec![put(&arda(), "key", json("1"))])
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);

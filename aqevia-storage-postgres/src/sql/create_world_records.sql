@@ -10,6 +10,5 @@ CREATE TABLE world_records (
     form smallint NOT NULL, -- 0 no payload, 1 JSON text, 2 bytes
     payload text COLLATE "C",
     payload_bytes bytea,
-    PRIMARY KEY (world_id, sequence),
-    CHECK (num_nonnulls(payload, payload_bytes) = CASE form WHEN 0 THEN 0 ELSE 1 END)
+    PRIMARY KEY (world_id, sequence)
 )

@@ -9,6 +9,5 @@ CREATE TABLE world_state (
     form smallint NOT NULL, -- 1 JSON text, 2 bytes
     payload text COLLATE "C",
     payload_bytes bytea,
-    PRIMARY KEY (world_id, collection, key),
-    CHECK (num_nonnulls(payload, payload_bytes) = 1)
+    PRIMARY KEY (world_id, collection, key)
 ) WITH (fillfactor = 70)

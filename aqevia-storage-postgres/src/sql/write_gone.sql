@@ -1,5 +1,5 @@
--- $21 to $23 are the keys that are gone.
-recreated AS (
+-- The keys that the parts delete: for good, which are $21 to $23, or to put them anew.
+, recreated AS (
     INSERT INTO world_state (
         world_id, collection, key, sequence, first_timestamp, last_timestamp, form, payload,
         payload_bytes
@@ -32,4 +32,4 @@ deleted AS (
             OFFSET 0
         ) AS live
     ))
-),
+)
