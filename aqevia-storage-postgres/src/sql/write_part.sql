@@ -20,7 +20,7 @@
         1::bigint AS part, world_id, epoch, last_number AS number, head - $4::bigint AS head,
         $4::bigint AS count, last_at_ms AS at_ms, $6::bytea AS digest, link
 ),
-record AS (
+record AS NOT MATERIALIZED (
     SELECT row.*, taken.world_id, taken.head + row.position AS sequence
     FROM taken
     CROSS JOIN row

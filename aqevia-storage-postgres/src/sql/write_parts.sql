@@ -41,7 +41,7 @@ taken AS (
     WHERE worlds.ctid = part.place
     RETURNING part.*, worlds.head - part.count AS head
 ),
-record AS (
+record AS NOT MATERIALIZED (
     SELECT row.*, taken.world_id, taken.head + row.position AS sequence
     FROM taken
     JOIN row ON row.part = taken.part
