@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aqevia_storage::{
-    Collection, ErrorKind, Limit, LogRange, Reads, StateRange, StorageBackend, WorldRange,
+    Collection, ErrorKind, Fingerprint, Limit, LogRange, Owner, Reads, StateRange, StorageBackend,
+    WorldRange,
 };
 
 use crate::store::{
@@ -180,6 +181,8 @@ async fn rows_that_cannot_be_right_are_corrupt_and_named() {
             "payload = NULL, payload_bytes = '\\xff'",
             "payload = '1', payload_bytes = NULL",
         ),
+        ("payload = NULL", "payload = '1'"),
+        ("payload_bytes = '\\x31'", "payload_bytes = NULL"),
         ("collection = 'Ä'", "collection = 'records'"),
         ("change = 9", "change = 3"),
         ("change = 1", "change = 3"),
@@ -196,6 +199,36 @@ async fn rows_that_cannot_be_right_are_corrupt_and_named() {
         run(&mut sql, &format!("UPDATE world_records SET {undo}")).await;
     }
     assert_eq!(log(&*store, &arda()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_state_without_a_payload_and_a_world_that_cannot_be_are_corrupt() {
+    let schema = Schema::new().await;
+    let store = open(schema.config()).await;
+    let mut writer = Writer::claim(&store, &arda()).await;
+    let record = put(&arda(), "key", json("1"));
+    writer.persist(vec![record]).await.unwrap();
+    let mut sql = schema.sql().await;
+    run(&mut sql, "UPDATE world_state SET payload = NULL").await;
+    let (world, range) = (arda(), StateRange::all());
+    let state = store.state(&world, range, Limit::default()).await;
+    let error = state.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("world_state"), "{error}");
+
+    for (damage, undo) in [
+        ("head = -1", "head = 1"),
+        ("last_number = -1", "last_number = 1"),
+        ("link = '\\xff'", "link = link"),
+    ] {
+        run(&mut sql, &format!("UPDATE worlds SET {damage}")).await;
+        let owner = Owner::new("another").unwrap();
+        let claim = store.claim(&arda(), &owner, Fingerprint([0; 32])).await;
+        let error = claim.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{damage}: {error}");
+        assert!(error.to_string().contains("worlds"), "{error}");
+        run(&mut sql, &format!("UPDATE worlds SET {undo}")).await;
+    }
 }
 
 #[tokio::test]
