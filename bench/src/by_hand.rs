@@ -35,8 +35,7 @@ pub(crate) async fn measure(
         let mut sides = stores.open(engine).await?;
         let fill = workload.fill();
         for side in &mut sides {
-            side.prepare(&fill)?;
-            side.write().await?;
+            side.write(&fill).await?;
         }
         for (rows, batches) in SIZES {
             bar.set_message(format!("{} {what}, {rows} a batch", engine.name()));

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aqevia::{ControllerConfig, StorageController, World, WorldId, WorldRecord};
+use aqevia::{Collection, ControllerConfig, StorageController, World, WorldId, WorldRecord};
 use async_trait::async_trait;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::by_hand::time;
 use crate::ours::{self, WORLD};
 use crate::report::{Figure, Goal, Section};
 use crate::rounds::{self, Plan, ratio};
-use crate::side::Side;
+use crate::side::{Persist, Side};
 use crate::stores::{Engine, Pair, Stores};
 use crate::workload::{Mix, Row, Workload, records};
 
@@ -42,17 +43,22 @@ pub(crate) async fn measure(
     let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES);
     let controller = ours::start(&pair.ours, ControllerConfig::default()).await?;
     let world = controller.open_world(WorldId::new(WORLD)?).await?;
-    let ours = Tasks::of(1, world.clone());
+    let ours = Tasks {
+        world: world.clone(),
+        count: 1,
+    };
     let mut sides: [Box<dyn Side>; 2] = [Box::new(ours), pair.open_by_hand().await?];
     let fill = workload.fill();
     for side in &mut sides {
-        side.prepare(&fill)?;
-        side.write().await?;
+        side.write(&fill).await?;
     }
     for (count, commits, goal) in TASKS {
         bar.set_message(format!("{} commits of {count} tasks", engine.name()));
         let [ours, _] = &mut sides;
-        *ours = Box::new(Tasks::of(count, world.clone()));
+        *ours = Box::new(Tasks {
+            world: world.clone(),
+            count,
+        });
         let plan = Plan::new(1, commits, quick);
         let all = rounds::run(plan, &mut workload, &mut sides).await?;
         let figure = figure(engine, "tasks, one world", &all).map(|figure| figure.at(count));
@@ -93,35 +99,19 @@ fn figure(engine: Engine, what: &str, sides: &[rounds::Series]) -> Option<Figure
 struct Tasks {
     world: World,
     count: usize,
-    /// For each task its groups.
-    prepared: Vec<Vec<Vec<WorldRecord>>>,
-}
-
-impl Tasks {
-    const fn of(count: usize, world: World) -> Self {
-        Self {
-            world,
-            count,
-            prepared: Vec::new(),
-        }
-    }
 }
 
 #[async_trait]
 impl Side for Tasks {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
+    async fn write(&mut self, batches: &[Vec<Row>]) -> Result<Duration> {
         let names = ours::names()?;
         let of = |rows: &Vec<Row>| records(self.world.id(), &names, rows);
         let share = |task| batches.iter().skip(task).step_by(self.count).map(of);
-        self.prepared = (0..self.count)
-            .map(|task| share(task).collect())
-            .collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
+        let shares = (0..self.count).map(|task| share(task).collect());
+        let shares: Vec<Vec<_>> = shares.collect::<Result<_>>()?;
+        let begin = Instant::now();
         let mut tasks = JoinSet::new();
-        for share in std::mem::take(&mut self.prepared) {
+        for share in shares {
             let world = self.world.clone();
             tasks.spawn(async move {
                 for group in share {
@@ -133,7 +123,7 @@ impl Side for Tasks {
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
-        Ok(())
+        Ok(begin.elapsed())
     }
 }
 
@@ -141,7 +131,7 @@ impl Side for Tasks {
 struct Worlds {
     controller: StorageController,
     worlds: Vec<World>,
-    prepared: Vec<Vec<(World, WorldRecord)>>,
+    names: Vec<Collection>,
 }
 
 impl Worlds {
@@ -160,37 +150,29 @@ impl Worlds {
         Ok(Self {
             controller,
             worlds,
-            prepared: Vec::new(),
+            names: ours::names()?,
         })
     }
 }
 
-#[async_trait]
-impl Side for Worlds {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        let names = ours::names()?;
-        let of_world = |rows: &[Row]| {
+impl Persist for Worlds {
+    type Batch = Vec<(World, WorldRecord)>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        let mut batch = Vec::with_capacity(rows.len());
+        for rows in rows.chunk_by(|row, next| row.world == next.world) {
             let number = rows.first().map_or(0, |row| row.world as usize);
             let world = self.worlds.get(number - 1).context("no such world")?;
-            let records = records(world.id(), &names, rows)?;
-            anyhow::Ok(records.into_iter().map(|record| (world.clone(), record)))
-        };
-        let of = |rows: &Vec<Row>| {
-            let worlds = rows.chunk_by(|row, next| row.world == next.world);
-            let records: Vec<_> = worlds.map(of_world).collect::<Result<_>>()?;
-            anyhow::Ok(records.into_iter().flatten().collect())
-        };
-        self.prepared = batches.iter().map(of).collect::<Result<_>>()?;
-        Ok(())
+            let records = records(world.id(), &self.names, rows)?;
+            batch.extend(records.into_iter().map(|record| (world.clone(), record)));
+        }
+        Ok(batch)
     }
 
-    async fn write(&mut self) -> Result<()> {
-        for batch in std::mem::take(&mut self.prepared) {
-            for (world, record) in batch {
-                world.record(record)?;
-            }
-            self.controller.flush().await?;
+    async fn persist(&mut self, batch: Self::Batch) -> Result<()> {
+        for (world, record) in batch {
+            world.record(record)?;
         }
-        Ok(())
+        Ok(self.controller.flush().await?)
     }
 }

@@ -5,14 +5,13 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use async_trait::async_trait;
 use indicatif::ProgressBar;
 
 use crate::by_hand::time;
 use crate::ours::Ours;
 use crate::report::{Figure, Section};
 use crate::rounds::{self, Plan, ratio};
-use crate::side::Side;
+use crate::side::{Persist, Side};
 use crate::stores::Engine;
 use crate::workload::{Mix, Row, Workload};
 
@@ -51,41 +50,27 @@ pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> R
 async fn open(folder: &Path, fill: &[Vec<Row>]) -> Result<Vec<Box<dyn Side>>> {
     let ours = folder.join("ours");
     let mut ours = Ours::open(&format!("sqlite:{}", ours.display())).await?;
-    ours.prepare(fill)?;
-    ours.write().await?;
-    let file = Appended {
-        file: File::create(folder.join("floor"))?,
-        prepared: Vec::new(),
-    };
+    ours.write(fill).await?;
+    let file = Appended(File::create(folder.join("floor"))?);
     Ok(vec![Box::new(ours), Box::new(file)])
 }
 
 /// A file that grows.
-struct Appended {
-    file: File,
-    prepared: Vec<Vec<u8>>,
-}
+struct Appended(File);
 
-fn bytes(rows: &[Row]) -> Vec<u8> {
-    let of = |row: &Row| {
-        let key = row.key.as_deref().unwrap_or_default();
-        [key.as_bytes(), row.payload.as_bytes()].concat()
-    };
-    rows.iter().flat_map(of).collect()
-}
+impl Persist for Appended {
+    type Batch = Vec<u8>;
 
-#[async_trait]
-impl Side for Appended {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches.iter().map(|rows| bytes(rows)).collect();
-        Ok(())
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        let of = |row: &Row| {
+            let key = row.key.as_deref().unwrap_or_default();
+            [key.as_bytes(), row.payload.as_bytes()].concat()
+        };
+        Ok(rows.iter().flat_map(of).collect())
     }
 
-    async fn write(&mut self) -> Result<()> {
-        for bytes in std::mem::take(&mut self.prepared) {
-            self.file.write_all(&bytes)?;
-            self.file.sync_data()?;
-        }
-        Ok(())
+    async fn persist(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.0.write_all(&bytes)?;
+        Ok(self.0.sync_data()?)
     }
 }

@@ -243,10 +243,7 @@ async fn fill(ours: &mut Ours, workload: &mut Workload, size: u64) -> Result<u64
 
 /// Writes groups; the mean time of one, so that rare work counts.
 async fn write(ours: &mut Ours, groups: &[Vec<Row>]) -> Result<Duration> {
-    ours.prepare(groups)?;
-    let begin = Instant::now();
-    ours.write().await?;
-    Ok(begin.elapsed() / u32::try_from(groups.len().max(1))?)
+    Ok(ours.write(groups).await? / u32::try_from(groups.len().max(1))?)
 }
 
 fn count(batches: &[Vec<Row>]) -> u64 {

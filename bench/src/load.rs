@@ -99,15 +99,13 @@ async fn fill(pair: &Pair, mix: Mix, rows: usize) -> Result<()> {
     let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities((rows / collections) as u64);
     let entities = workload.fill();
     for groups in entities.chunks(GROUPS) {
-        ours.prepare(groups)?;
-        ours.write().await?;
+        ours.write(groups).await?;
     }
     let mut more = if entities.is_empty() { rows } else { rows / 2 } / GROUP;
     while more > 0 {
         let groups = more.min(GROUPS);
         let groups: Vec<_> = (0..groups).map(|_| workload.batch(GROUP)).collect();
-        ours.prepare(&groups)?;
-        ours.write().await?;
+        ours.write(&groups).await?;
         more -= groups.len();
     }
     ours.close().await

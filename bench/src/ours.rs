@@ -4,9 +4,8 @@ use anyhow::Result;
 use aqevia::{
     Collection, ControllerConfig, History, Schema, StorageController, World, WorldId, WorldRecord,
 };
-use async_trait::async_trait;
 
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{COLLECTIONS, LOGGED, Row, records};
 
 /// A world that groups are committed to.
@@ -14,7 +13,6 @@ pub(crate) struct Ours {
     controller: StorageController,
     world: World,
     names: Vec<Collection>,
-    prepared: Vec<Vec<WorldRecord>>,
 }
 
 impl Ours {
@@ -26,7 +24,6 @@ impl Ours {
             controller,
             world,
             names: names()?,
-            prepared: Vec::new(),
         })
     }
 
@@ -38,6 +35,19 @@ impl Ours {
     /// Ends with everything in the store.
     pub(crate) async fn close(self) -> Result<()> {
         Ok(self.controller.shutdown().await?)
+    }
+}
+
+impl Persist for Ours {
+    type Batch = Vec<WorldRecord>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        records(self.world.id(), &self.names, rows)
+    }
+
+    async fn persist(&mut self, group: Vec<WorldRecord>) -> Result<()> {
+        self.world.commit(group).await?;
+        Ok(())
     }
 }
 
@@ -58,20 +68,4 @@ pub(crate) async fn start(url: &str, mut config: ControllerConfig) -> Result<Sto
 pub(crate) fn names() -> Result<Vec<Collection>> {
     let names = COLLECTIONS.iter().map(Collection::new);
     Ok(names.collect::<aqevia::Result<_>>()?)
-}
-
-#[async_trait]
-impl Side for Ours {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        let of = |rows: &Vec<Row>| records(self.world.id(), &self.names, rows);
-        self.prepared = batches.iter().map(of).collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for group in std::mem::take(&mut self.prepared) {
-            self.world.commit(group).await?;
-        }
-        Ok(())
-    }
 }

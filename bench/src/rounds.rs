@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::side::Side;
 use crate::workload::Workload;
@@ -57,10 +56,7 @@ pub(crate) async fn run(
             let (Some(side), Some(series)) = (sides.get_mut(at), all.get_mut(at)) else {
                 continue;
             };
-            side.prepare(&batches)?;
-            let begin = Instant::now();
-            side.write().await?;
-            let batch = begin.elapsed() / u32::try_from(plan.batches)?;
+            let batch = side.write(&batches).await? / u32::try_from(plan.batches)?;
             // The first round warms caches.
             if round > 0 {
                 series.push(batch);

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::Result;
-use async_trait::async_trait;
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::{PersistedEventRepository, SerializedEvent};
 use cqrs_es::{Aggregate, DomainEvent};
@@ -16,7 +15,7 @@ use sqlite_es::SqliteEventRepository;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::Row;
 
 /// The tables of its migrations that events are in.
@@ -40,7 +39,6 @@ const CONNECTIONS: u32 = 10;
 pub(crate) struct Theirs<Repository> {
     repository: Repository,
     last: usize,
-    prepared: Vec<Vec<SerializedEvent>>,
 }
 
 impl Theirs<SqliteEventRepository> {
@@ -73,32 +71,22 @@ impl Theirs<PostgresEventRepository> {
 
 impl<Repository> Theirs<Repository> {
     const fn new(repository: Repository) -> Self {
-        Self {
-            repository,
-            last: 0,
-            prepared: Vec::new(),
-        }
+        Self { repository, last: 0 }
     }
 }
 
-#[async_trait]
-impl<Repository: PersistedEventRepository> Side for Theirs<Repository> {
+impl<Repository: PersistedEventRepository> Persist for Theirs<Repository> {
+    type Batch = Vec<SerializedEvent>;
+
     /// The payloads become values, since that is what a repository takes.
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        for rows in batches {
-            let events = (self.last + 1..).zip(rows);
-            let events = events.map(|(sequence, row)| event(sequence, row));
-            self.prepared.push(events.collect::<Result<_>>()?);
-            self.last += rows.len();
-        }
-        Ok(())
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        let events = (self.last + 1..).zip(rows);
+        self.last += rows.len();
+        events.map(|(sequence, row)| event(sequence, row)).collect()
     }
 
-    async fn write(&mut self) -> Result<()> {
-        for events in std::mem::take(&mut self.prepared) {
-            self.repository.persist::<World>(&events, None).await?;
-        }
-        Ok(())
+    async fn persist(&mut self, events: Vec<SerializedEvent>) -> Result<()> {
+        Ok(self.repository.persist::<World>(&events, None).await?)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write, stdout};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::slice;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{PAYLOAD_BYTES, ROWS};
 use crate::ours::Ours;
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{Mix, Workload};
 
 /// After so many commits it is killed: enough for all the engines to have a log to recover.
@@ -67,8 +66,8 @@ pub(crate) async fn commit_to(url: &str) -> Result<()> {
     let mut ours = Ours::open(url).await?;
     let mut workload = Workload::new(Mix::Events, PAYLOAD_BYTES);
     loop {
-        ours.prepare(slice::from_ref(&workload.batch(ROWS)))?;
-        ours.write().await?;
+        let group = ours.form(&workload.batch(ROWS))?;
+        ours.persist(group).await?;
         let mut told = stdout().lock();
         writeln!(told, "committed")?;
         told.flush()?;

@@ -7,11 +7,10 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
-use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{digest, last_of_keys};
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{Kind, Row};
 
 const LAYOUT: &str = "
@@ -93,7 +92,6 @@ pub(crate) struct HandPostgres {
     connection: PgConnection,
     /// The number of each world's last batch.
     last: HashMap<i32, i64>,
-    prepared: Vec<Vec<Row>>,
 }
 
 impl HandPostgres {
@@ -104,11 +102,18 @@ impl HandPostgres {
         Ok(Self {
             connection,
             last: HashMap::new(),
-            prepared: Vec::new(),
         })
     }
+}
 
-    async fn persist(&mut self, rows: &[Row]) -> Result<()> {
+impl Persist for HandPostgres {
+    type Batch = Vec<Row>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        Ok(rows.to_vec())
+    }
+
+    async fn persist(&mut self, rows: Vec<Row>) -> Result<()> {
         let parts = rows.chunk_by(|row, next| row.world == next.world);
         let parts: Vec<&[Row]> = parts.collect();
         let worlds = each(&parts, |rows| {
@@ -121,7 +126,7 @@ impl HandPostgres {
                 .bind(EPOCH)
                 .bind(*last)
                 .bind(rows.len() as i64)
-                .bind(digest(rows).as_bytes().to_vec()),
+                .bind(digest(&rows).as_bytes().to_vec()),
             _ => sqlx::query(AssertSqlSafe(WRITE_WORLDS))
                 .bind(&worlds)
                 .bind(vec![EPOCH; parts.len()])
@@ -133,14 +138,14 @@ impl HandPostgres {
         let moves = parts.iter().flat_map(|rows| last_of_keys(rows));
         let mut write = write
             .bind(positions.collect::<Vec<_>>())
-            .bind(each(rows, |row| row.timestamp))
-            .bind(each(rows, |row| i16::from(row.collection)))
-            .bind(each(rows, |row| row.key.as_deref()))
-            .bind(each(rows, |row| row.payload.as_str()))
-            .bind(each(rows, |row| row.kind != Kind::Latest))
+            .bind(each(&rows, |row| row.timestamp))
+            .bind(each(&rows, |row| i16::from(row.collection)))
+            .bind(each(&rows, |row| row.key.as_deref()))
+            .bind(each(&rows, |row| row.payload.as_str()))
+            .bind(each(&rows, |row| row.kind != Kind::Latest))
             .bind(moves.collect::<Vec<_>>());
         if parts.len() > 1 {
-            write = write.bind(each(rows, |row| row.world as i32));
+            write = write.bind(each(&rows, |row| row.world as i32));
         }
         let written = write.execute(&mut self.connection).await?;
         ensure!(written.rows_affected() == parts.len() as u64, "fenced");
@@ -154,19 +159,4 @@ impl HandPostgres {
 /// A column of rows.
 fn each<'rows, T, C>(rows: &'rows [T], column: impl Fn(&'rows T) -> C) -> Vec<C> {
     rows.iter().map(column).collect()
-}
-
-#[async_trait]
-impl Side for HandPostgres {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches.to_vec();
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for rows in std::mem::take(&mut self.prepared) {
-            self.persist(&rows).await?;
-        }
-        Ok(())
-    }
 }

@@ -8,12 +8,11 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
-use async_trait::async_trait;
 use sled::transaction::TransactionError;
 use sled::{Batch, Db, Transactional, Tree};
 
 use super::{digest, last_of_keys};
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{Kind, Row};
 
 /// A folder.
@@ -24,7 +23,6 @@ pub(crate) struct HandSled {
     batches: Tree,
     log: Tree,
     state: Tree,
-    prepared: Vec<Vec<Row>>,
 }
 
 /// What one transaction writes.
@@ -50,11 +48,18 @@ impl HandSled {
             log: db.open_tree("log")?,
             state: db.open_tree("state")?,
             db,
-            prepared: Vec::new(),
         })
     }
+}
 
-    fn persist(&self, rows: &[Row]) -> Result<()> {
+impl Persist for HandSled {
+    type Batch = Vec<Row>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        Ok(rows.to_vec())
+    }
+
+    async fn persist(&mut self, rows: Vec<Row>) -> Result<()> {
         let mut changes = Changes::default();
         for rows in rows.chunk_by(|row, next| row.world == next.world) {
             self.add(rows, &mut changes)?;
@@ -73,7 +78,9 @@ impl HandSled {
         self.file.sync_data()?;
         Ok(())
     }
+}
 
+impl HandSled {
     /// Adds what rows of one world change.
     fn add(&self, rows: &[Row], changes: &mut Changes) -> Result<()> {
         let at = rows.first().map_or(0, |row| row.world).to_be_bytes();
@@ -114,19 +121,4 @@ fn numbers(bytes: &[u8]) -> Result<[u64; 3]> {
         *number = u64::from_be_bytes(bytes.try_into()?);
     }
     Ok(numbers)
-}
-
-#[async_trait]
-impl Side for HandSled {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches.to_vec();
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for rows in std::mem::take(&mut self.prepared) {
-            self.persist(&rows)?;
-        }
-        Ok(())
-    }
 }

@@ -10,11 +10,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Result, ensure};
-use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::digest;
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{Kind, Row};
 
 const LAYOUT: &str = "
@@ -38,7 +37,6 @@ pub(crate) struct HandSqlite {
     connection: Connection,
     wal: PathBuf,
     checkpoint: SyncSender<()>,
-    prepared: Vec<Vec<Row>>,
 }
 
 impl HandSqlite {
@@ -60,11 +58,18 @@ impl HandSqlite {
             connection,
             wal: wal.into(),
             checkpoint,
-            prepared: Vec::new(),
         })
     }
+}
 
-    fn persist(&mut self, rows: &[Row]) -> Result<()> {
+impl Persist for HandSqlite {
+    type Batch = Vec<Row>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        Ok(rows.to_vec())
+    }
+
+    async fn persist(&mut self, rows: Vec<Row>) -> Result<()> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
         for rows in rows.chunk_by(|row, next| row.world == next.world) {
@@ -146,19 +151,4 @@ fn write(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
         .prepare_cached("UPDATE worlds SET last = ?1, head = ?2 WHERE number = ?3")?
         .execute([number, head + count, world])?;
     Ok(())
-}
-
-#[async_trait]
-impl Side for HandSqlite {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches.to_vec();
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for rows in std::mem::take(&mut self.prepared) {
-            self.persist(&rows)?;
-        }
-        Ok(())
-    }
 }

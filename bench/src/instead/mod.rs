@@ -112,8 +112,7 @@ async fn compare(case: &Case, quick: bool, bar: &ProgressBar) -> Result<Vec<Figu
     let fill = workload.fill();
     let ours = folder.path().join("ours");
     let mut ours = Ours::open(&format!("sqlite:{}", ours.display())).await?;
-    ours.prepare(&fill)?;
-    ours.write().await?;
+    ours.write(&fill).await?;
     let other = case.way.open(&folder.path().join("other"), &fill).await?;
     let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours), other];
     let mut figures = Vec::new();
@@ -148,7 +147,11 @@ impl Way {
         Ok(match self {
             Self::Statements => Box::new(SqlxSqlite::open(path, fill, Commit::Batch).await?),
             Self::Transactions => Box::new(SqlxSqlite::open(path, fill, Commit::Row).await?),
-            Self::Tables => Box::new(Redb::open(path, fill)?),
+            Self::Tables => {
+                let mut redb = Redb::open(path)?;
+                redb.write(fill).await?;
+                Box::new(redb)
+            }
             Self::Snapshot => Box::new(Snapshot::open(path, fill)?),
         })
     }
@@ -166,8 +169,7 @@ mod tests {
         let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities(20);
         let (fill, more) = (workload.fill(), workload.batch(100));
         let mut side = way.open(path, &fill).await.unwrap();
-        side.prepare(std::slice::from_ref(&more)).unwrap();
-        side.write().await.unwrap();
+        side.write(std::slice::from_ref(&more)).await.unwrap();
         fill.into_iter().flatten().chain(more).collect()
     }
 

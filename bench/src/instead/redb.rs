@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use async_trait::async_trait;
 use redb::{Database, Durability, TableDefinition, WriteTransaction};
 
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{COLLECTIONS, Kind, Row};
 
 /// Of each record its collection, its key, its timestamp and its payload.
@@ -25,27 +24,29 @@ pub(super) struct Redb {
     database: Database,
     /// How many records are in the log.
     head: u64,
-    prepared: Vec<Vec<Row>>,
 }
 
 impl Redb {
-    /// A new file in which the rows are.
-    pub(super) fn open(path: &Path, fill: &[Vec<Row>]) -> Result<Self> {
-        let mut redb = Self {
+    /// A new file.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
             database: Database::create(path)?,
             head: 0,
-            prepared: Vec::new(),
-        };
-        for rows in fill {
-            redb.persist(rows)?;
-        }
-        Ok(redb)
+        })
+    }
+}
+
+impl Persist for Redb {
+    type Batch = Vec<Row>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        Ok(rows.to_vec())
     }
 
-    fn persist(&mut self, rows: &[Row]) -> Result<()> {
+    async fn persist(&mut self, rows: Vec<Row>) -> Result<()> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let head = log(&transaction, self.head, rows)?;
+        let head = log(&transaction, self.head, &rows)?;
         for (collection, name) in (0..).zip(COLLECTIONS) {
             let of_it = rows.iter().filter(|row| row.collection == collection);
             put(&transaction, name, of_it)?;
@@ -83,19 +84,4 @@ fn put<'a>(
         table.insert(key, (row.timestamp, row.payload.as_str()))?;
     }
     Ok(())
-}
-
-#[async_trait]
-impl Side for Redb {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches.to_vec();
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for rows in std::mem::take(&mut self.prepared) {
-            self.persist(&rows)?;
-        }
-        Ok(())
-    }
 }

@@ -6,21 +6,20 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{COLLECTIONS, Row};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// A change of an entity: its collection, its key, and what it becomes.
-type Change = (&'static str, String, Entity);
+pub(super) type Change = (&'static str, String, Entity);
 
 /// An entity as an engine has it. Each save encodes all of them; ours is handed the payloads of
 /// those that changed.
 #[derive(Debug, Serialize, Deserialize)]
-struct Entity {
+pub(super) struct Entity {
     #[serde(default)]
     timestamp: i64,
     state: String,
@@ -30,7 +29,6 @@ struct Entity {
 pub(super) struct Snapshot {
     folder: PathBuf,
     world: HashMap<&'static str, HashMap<String, Entity>>,
-    prepared: Vec<Vec<Change>>,
 }
 
 impl Snapshot {
@@ -40,7 +38,6 @@ impl Snapshot {
         let mut snapshot = Self {
             folder: path.to_path_buf(),
             world: HashMap::new(),
-            prepared: Vec::new(),
         };
         for rows in fill {
             snapshot.apply(changes(rows)?);
@@ -68,6 +65,19 @@ impl Snapshot {
     }
 }
 
+impl Persist for Snapshot {
+    type Batch = Vec<Change>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        changes(rows)
+    }
+
+    async fn persist(&mut self, changes: Vec<Change>) -> Result<()> {
+        self.apply(changes);
+        self.save()
+    }
+}
+
 fn changes(rows: &[Row]) -> Result<Vec<Change>> {
     let change = |row: &Row| {
         let collection = COLLECTIONS.get(usize::from(row.collection));
@@ -77,23 +87,4 @@ fn changes(rows: &[Row]) -> Result<Vec<Change>> {
         Ok((*collection.context("no such collection")?, key, entity))
     };
     rows.iter().map(change).collect()
-}
-
-#[async_trait]
-impl Side for Snapshot {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches
-            .iter()
-            .map(|rows| changes(rows))
-            .collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for changes in std::mem::take(&mut self.prepared) {
-            self.apply(changes);
-            self.save()?;
-        }
-        Ok(())
-    }
 }

@@ -4,11 +4,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 
-use crate::side::Side;
+use crate::side::Persist;
 use crate::workload::{COLLECTIONS, Kind, Row};
 
 const LAYOUT: &str = "
@@ -38,7 +37,6 @@ pub(super) enum Commit {
 pub(super) struct SqlxSqlite {
     connection: SqliteConnection,
     commit: Commit,
-    prepared: Vec<Vec<Row>>,
 }
 
 impl SqlxSqlite {
@@ -52,18 +50,33 @@ impl SqlxSqlite {
         let mut connection = options.connect().await?;
         connection.execute(sqlx::raw_sql(LAYOUT)).await?;
         for rows in fill {
-            persist(&mut connection, rows).await?;
+            write(&mut connection, rows).await?;
         }
-        Ok(Self {
-            connection,
-            commit,
-            prepared: Vec::new(),
-        })
+        Ok(Self { connection, commit })
+    }
+}
+
+impl Persist for SqlxSqlite {
+    type Batch = Vec<Row>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        Ok(rows.to_vec())
+    }
+
+    async fn persist(&mut self, rows: Vec<Row>) -> Result<()> {
+        let at_once = match self.commit {
+            Commit::Batch => rows.len(),
+            Commit::Row => 1,
+        };
+        for rows in rows.chunks(at_once.max(1)) {
+            write(&mut self.connection, rows).await?;
+        }
+        Ok(())
     }
 }
 
 /// Writes rows in one transaction.
-async fn persist(connection: &mut SqliteConnection, rows: &[Row]) -> Result<()> {
+async fn write(connection: &mut SqliteConnection, rows: &[Row]) -> Result<()> {
     let mut transaction = connection.begin().await?;
     for row in rows {
         let collection = COLLECTIONS.get(usize::from(row.collection));
@@ -94,25 +107,4 @@ async fn put(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-#[async_trait]
-impl Side for SqlxSqlite {
-    fn prepare(&mut self, batches: &[Vec<Row>]) -> Result<()> {
-        self.prepared = batches.to_vec();
-        Ok(())
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        for rows in std::mem::take(&mut self.prepared) {
-            let at_once = match self.commit {
-                Commit::Batch => rows.len(),
-                Commit::Row => 1,
-            };
-            for rows in rows.chunks(at_once.max(1)) {
-                persist(&mut self.connection, rows).await?;
-            }
-        }
-        Ok(())
-    }
 }
