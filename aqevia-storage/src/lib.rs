@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod controller;
 mod counter;
+mod digest;
 mod error;
 pub mod layer;
 mod memory;
@@ -23,7 +24,7 @@ mod url;
 mod writer;
 
 pub use backend::{Capabilities, Durability, Reads, SchemaPolicy, StorageBackend, StoreInfo};
-pub use batch::{Batch, BatchRecord, Claim, Digest, Link, Part, Receipt, StateChange, StatePut};
+pub use batch::{Batch, BatchRecord, Claim, Part, Receipt, StateChange, StatePut};
 pub use cache::{CacheConfig, CacheStats, Cached, Evicted, WorldCache, WorldLoader, WorldPeek};
 pub use clock::Clock;
 pub use config::{ControllerConfig, PoolConfig, StorageConfig, unknown_variables};
@@ -32,6 +33,7 @@ pub use controller::{
     Saved, StateSource, StorageController, Ticket, Unflushed, Unpersisted, World, block_on,
 };
 pub use counter::{BatchNumber, Epoch, Sequence};
+pub use digest::{Digest, Link};
 pub use error::{Error, ErrorKind, Result};
 pub use memory::Memory;
 pub use name::{Collection, Key, Owner, WorldId};
