@@ -116,11 +116,7 @@ impl FlushLoop {
                 break;
             }
             self.report.open_worlds(self.open_worlds());
-            match self.wait().await {
-                Event::Answers(answers) => self.settle_all(answers),
-                Event::Done(done) => self.finish_all(done),
-                Event::Look => {}
-            }
+            self.take_event().await;
         }
         self.end().await;
     }
@@ -153,7 +149,7 @@ impl FlushLoop {
     }
 
     /// Does all that is due.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.inbox.take_at()) {
@@ -192,6 +188,15 @@ impl FlushLoop {
         let due = self.inbox.due_at();
         let due = due.map(|at| if self.hurried { now } else { at });
         ready.chain(due).min()
+    }
+
+    /// Waits until something is to be done, and takes what came of what was under way.
+    pub(super) async fn take_event(&mut self) {
+        match self.wait().await {
+            Event::Answers(answers) => self.settle_all(answers),
+            Event::Done(done) => self.finish_all(done),
+            Event::Look => {}
+        }
     }
 
     async fn wait(&mut self) -> Event {

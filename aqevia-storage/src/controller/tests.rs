@@ -9,6 +9,7 @@ mod faults;
 #[cfg(feature = "metrics")]
 mod figures;
 mod found;
+mod resting;
 mod scripted;
 
 use std::collections::VecDeque;
