@@ -10,13 +10,13 @@ use crate::workload::{Mix, Workload};
 
 /// Batches of so many rows, and how many of them are in a round: enough that each round has its share of
 /// what an engine does from time to time, as moving a log into the database.
-const SIZES: [(usize, usize); 5] = [(1, 1500), (10, 600), (100, 300), (1000, 60), (10_000, 9)];
+const SIZES: [(usize, usize); 5] = [(1, 3000), (10, 1200), (100, 300), (1000, 60), (10_000, 5)];
 const PAYLOADS: [usize; 2] = [300, 2000];
 
 /// What ours is to reach of the speed by hand, from a batch of so many rows on.
 const GOALS: [(usize, f64); 2] = [(100, 0.9), (1, 0.8)];
 
-/// Measures an engine. With `quick` there are fewer rounds, and payloads of 300 bytes alone.
+/// Measures an engine. With `quick` there is less of all, and payloads of 300 bytes alone.
 pub(crate) async fn measure(
     engine: Engine,
     stores: &mut Stores,
@@ -31,7 +31,7 @@ pub(crate) async fn measure(
     let mut figures = Vec::new();
     for (payload, mix) in kinds {
         let what = format!("{}, {payload} B", mix.name());
-        let mut workload = Workload::new(mix, payload);
+        let mut workload = Workload::new(mix, payload, quick);
         let mut sides = stores.open(engine).await?;
         let fill = workload.fill();
         for side in &mut sides {
@@ -39,7 +39,7 @@ pub(crate) async fn measure(
         }
         for (rows, batches) in SIZES {
             bar.set_message(format!("{} {what}, {rows} a batch", engine.name()));
-            let plan = Plan::new(rows, batches, quick);
+            let plan = Plan::new(mix, rows, batches, quick);
             let all = rounds::run(plan, &mut workload, &mut sides).await?;
             figures.extend(figure(engine, &what, rows, &all));
             bar.inc(1);

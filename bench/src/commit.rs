@@ -19,14 +19,14 @@ use crate::workload::{Mix, Row, Workload, records};
 
 /// So many tasks, how many commits they make together in a round, and the goal.
 const TASKS: [(usize, usize, Option<f64>); 4] = [
-    (1, 300, None),
-    (8, 480, None),
-    (64, 1536, Some(10.0)),
-    (512, 3072, None),
+    (1, 2000, None),
+    (8, 3200, None),
+    (64, 10_240, Some(10.0)),
+    (512, 20_480, None),
 ];
 
 /// So many worlds, how many flushes are in a round, and the goal.
-const WORLDS: (u32, usize, f64) = (64, 90, 0.8);
+const WORLDS: (u32, usize, f64) = (64, 400, 0.8);
 
 const PAYLOAD_BYTES: usize = 300;
 
@@ -40,7 +40,7 @@ pub(crate) async fn measure(
     bar.inc_length(TASKS.len() as u64 + 1);
     let mut figures = Vec::new();
     let pair = stores.pair(engine).await?;
-    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES);
+    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES, quick);
     let controller = ours::start(&pair.ours, ControllerConfig::default()).await?;
     let world = controller.open_world(WorldId::new(WORLD)?).await?;
     let ours = Tasks {
@@ -59,7 +59,7 @@ pub(crate) async fn measure(
             world: world.clone(),
             count,
         });
-        let plan = Plan::new(1, commits, quick);
+        let plan = Plan::new(Mix::Mixed, 1, commits, quick);
         let all = rounds::run(plan, &mut workload, &mut sides).await?;
         let figure = figure(engine, "tasks, one world", &all).map(|figure| figure.at(count));
         figures.extend(figure.map(|figure| match goal {
@@ -77,10 +77,10 @@ pub(crate) async fn measure(
 async fn measure_worlds(pair: Pair, quick: bool, bar: &ProgressBar) -> Result<Option<Figure>> {
     let (count, flushes, goal) = WORLDS;
     bar.set_message(format!("{} flushes of {count} worlds", pair.engine.name()));
-    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES).with_worlds(count);
+    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES, quick).with_worlds(count);
     let worlds = Worlds::open(&pair, count).await?;
     let mut sides: [Box<dyn Side>; 2] = [Box::new(worlds), pair.open_by_hand().await?];
-    let plan = Plan::new(count as usize, flushes, quick);
+    let plan = Plan::new(Mix::Mixed, count as usize, flushes, quick);
     let all = rounds::run(plan, &mut workload, &mut sides).await?;
     bar.inc(1);
     let figure = figure(pair.engine, "worlds, a record each", &all);

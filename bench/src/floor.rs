@@ -16,7 +16,7 @@ use crate::stores::Engine;
 use crate::workload::{Mix, Row, Workload};
 
 /// Batches of so many rows, and how many of them are in a round.
-const SIZES: [(usize, usize); 5] = [(1, 300), (10, 200), (100, 60), (1000, 12), (10_000, 3)];
+const SIZES: [(usize, usize); 5] = [(1, 1200), (10, 800), (100, 300), (1000, 60), (10_000, 5)];
 const MIXES: [Mix; 2] = [Mix::Events, Mix::Mixed];
 const PAYLOAD_BYTES: usize = 300;
 
@@ -30,11 +30,11 @@ pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> R
     for mix in MIXES {
         let what = format!("{}, {PAYLOAD_BYTES} B", mix.name());
         let folder = tempfile::tempdir()?;
-        let mut workload = Workload::new(mix, PAYLOAD_BYTES);
+        let mut workload = Workload::new(mix, PAYLOAD_BYTES, quick);
         let mut sides = open(folder.path(), &workload.fill()).await?;
         for (rows, batches) in SIZES {
             bar.set_message(format!("floor of {what}, {rows} a batch"));
-            let plan = Plan::new(rows, batches, quick);
+            let plan = Plan::new(mix, rows, batches, quick);
             let all = rounds::run(plan, &mut workload, &mut sides).await?;
             if let [ours, file] = all.as_slice() {
                 let figure = Figure::ours(Section::Floor, "sqlite", &what, time(ours)).at(rows);

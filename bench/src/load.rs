@@ -27,7 +27,7 @@ const PAYLOAD_BYTES: usize = 300;
 const ENTITIES: usize = 100_000;
 const RECORDS: usize = 1_000_000;
 /// How many times less there is with `--quick`.
-const QUICK: [usize; 2] = [5, 10];
+const QUICK: [usize; 2] = [5, 20];
 
 /// Rows of a group in which the store is filled, and groups that are made at once.
 const GROUP: usize = 1000;
@@ -96,7 +96,8 @@ pub(crate) async fn measure(
 async fn fill(pair: &Pair, mix: Mix, rows: usize) -> Result<()> {
     let mut ours = Ours::open(&pair.ours).await?;
     let collections = 5;
-    let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities((rows / collections) as u64);
+    let mut workload =
+        Workload::new(mix, PAYLOAD_BYTES, false).with_entities((rows / collections) as u64);
     let entities = workload.fill();
     for groups in entities.chunks(GROUPS) {
         ours.write(groups).await?;

@@ -47,7 +47,7 @@ struct Options {
     /// of the examples
     #[arg(long, value_name = "FOLDER")]
     data: Vec<PathBuf>,
-    /// Less of everything, in under a minute an engine
+    /// Less of everything, in under a minute
     #[arg(long)]
     quick: bool,
     /// Print JSON instead of a table

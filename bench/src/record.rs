@@ -22,7 +22,7 @@ const BURST: usize = 1000;
 const TICK: Duration = Duration::from_millis(2);
 /// Bursts in a round: as many as there is room for, so that nothing is refused.
 const TICKS: usize = 250;
-const TICKS_QUICK: usize = 60;
+const TICKS_QUICK: usize = 15;
 /// Bursts of which the rows differ.
 const BURSTS: usize = 16;
 
@@ -102,7 +102,7 @@ fn clock(engine: Engine) -> Result<Figure> {
 async fn run(url: &str, mix: Mix, flushes: Flushes, pace: Pace, quick: bool) -> Result<Calls> {
     let controller = ours::start(url, config(flushes)).await?;
     let world = controller.open_world(WorldId::new(WORLD)?).await?;
-    let mut workload = Workload::new(mix, PAYLOAD_BYTES);
+    let mut workload = Workload::new(mix, PAYLOAD_BYTES, quick);
     let mut player = Player {
         world,
         names: ours::names()?,

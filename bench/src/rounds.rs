@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::side::Side;
-use crate::workload::Workload;
+use crate::workload::{Mix, Workload};
 
 /// How often and how much is written.
 #[derive(Clone, Copy, Debug)]
@@ -15,16 +15,27 @@ pub(crate) struct Plan {
     rows: usize,
     /// Batches in a round.
     batches: usize,
-    /// Rounds that count. One more comes before them.
+    /// Rounds that warm caches and do not count.
+    warming: usize,
+    /// Rounds that count.
     rounds: usize,
 }
 
 impl Plan {
-    pub(crate) const fn new(rows: usize, batches: usize, quick: bool) -> Self {
+    /// So many batches a round; with `quick` a share of them, in fewer rounds. What filled the
+    /// stores has warmed the caches then.
+    pub(crate) const fn new(mix: Mix, rows: usize, batches: usize, quick: bool) -> Self {
+        let (share, warming, rounds) = match (quick, mix) {
+            (false, _) => (1, 1, 7),
+            // Events write far fewer pages: it takes more of them until an engine moves its log.
+            (true, Mix::Events) => (5, 0, 3),
+            (true, _) => (20, 0, 3),
+        };
         Self {
             rows,
-            batches: if quick { batches.div_ceil(3) } else { batches },
-            rounds: if quick { 3 } else { 7 },
+            batches: batches.div_ceil(share),
+            warming,
+            rounds,
         }
     }
 }
@@ -47,7 +58,7 @@ pub(crate) async fn run(
     sides: &mut [Box<dyn Side>],
 ) -> Result<Vec<Series>> {
     let mut all = vec![Series::new(); sides.len()];
-    for round in 0..=plan.rounds {
+    for round in 0..plan.warming + plan.rounds {
         let batches: Vec<_> = (0..plan.batches)
             .map(|_| workload.batch(plan.rows))
             .collect();
@@ -57,8 +68,7 @@ pub(crate) async fn run(
                 continue;
             };
             let batch = side.write(&batches).await? / u32::try_from(plan.batches)?;
-            // The first round warms caches.
-            if round > 0 {
+            if round >= plan.warming {
                 series.push(batch);
             }
         }

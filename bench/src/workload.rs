@@ -78,6 +78,7 @@ pub(crate) const LOGGED: std::ops::Range<usize> = 5..10;
 
 /// Entities in each collection, if nothing else is said.
 pub(crate) const ENTITIES: u64 = 5000;
+const QUICK_ENTITIES: u64 = 2000;
 
 /// Makes rows without end, the same in every run.
 #[derive(Clone, Debug)]
@@ -92,12 +93,12 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Rows of a mix, with payloads of so many bytes.
-    pub(crate) const fn new(mix: Mix, payload_bytes: usize) -> Self {
+    /// Rows of a mix, with payloads of so many bytes; with `quick` of fewer entities.
+    pub(crate) const fn new(mix: Mix, payload_bytes: usize, quick: bool) -> Self {
         Self {
             mix,
             payload_bytes,
-            entities: ENTITIES,
+            entities: if quick { QUICK_ENTITIES } else { ENTITIES },
             worlds: 1,
             random: Random(0x9e37_79b9_7f4a_7c15),
             made: 0,

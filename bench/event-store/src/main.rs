@@ -31,7 +31,7 @@ use workload::{Mix, Workload};
 
 /// Events in a commit, and commits in a round.
 const EVENTS: usize = 100;
-const COMMITS: usize = 60;
+const COMMITS: usize = 150;
 const PAYLOAD_BYTES: usize = 300;
 
 /// Measures commits of 100 events, ours and those of cqrs-es through its stores for SQLite and
@@ -94,8 +94,8 @@ async fn postgres(url: &str, quick: bool) -> Result<Figure> {
 }
 
 async fn run(mut sides: Vec<Box<dyn Side>>, quick: bool) -> Result<Vec<Series>> {
-    let mut workload = Workload::new(Mix::Events, PAYLOAD_BYTES);
-    rounds::run(Plan::new(EVENTS, COMMITS, quick), &mut workload, &mut sides).await
+    let mut workload = Workload::new(Mix::Events, PAYLOAD_BYTES, quick);
+    rounds::run(Plan::new(Mix::Events, EVENTS, COMMITS, quick), &mut workload, &mut sides).await
 }
 
 fn figure(engine: &'static str, name: &'static str, all: &[Series], goal: f64) -> Result<Figure> {

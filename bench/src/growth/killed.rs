@@ -64,7 +64,7 @@ impl Drop for Committing {
 /// What the child does: commits, and tells of each, until it is killed or nobody listens.
 pub(crate) async fn commit_to(url: &str) -> Result<()> {
     let mut ours = Ours::open(url).await?;
-    let mut workload = Workload::new(Mix::Events, PAYLOAD_BYTES);
+    let mut workload = Workload::new(Mix::Events, PAYLOAD_BYTES, false);
     loop {
         let group = ours.form(&workload.batch(ROWS))?;
         ours.persist(group).await?;

@@ -108,7 +108,7 @@ pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> R
 
 async fn compare(case: &Case, quick: bool, bar: &ProgressBar) -> Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
-    let mut workload = Workload::new(case.mix, PAYLOAD_BYTES).with_entities(case.entities);
+    let mut workload = Workload::new(case.mix, PAYLOAD_BYTES, quick).with_entities(case.entities);
     let fill = workload.fill();
     let ours = folder.path().join("ours");
     let mut ours = Ours::open(&format!("sqlite:{}", ours.display())).await?;
@@ -118,7 +118,7 @@ async fn compare(case: &Case, quick: bool, bar: &ProgressBar) -> Result<Vec<Figu
     let mut figures = Vec::new();
     for (rows, batches) in case.sizes {
         bar.set_message(format!("{}, {rows} a batch", case.what));
-        let plan = Plan::new(*rows, *batches, quick);
+        let plan = Plan::new(case.mix, *rows, *batches, quick);
         let all = rounds::run(plan, &mut workload, &mut sides).await?;
         if let [ours, other] = all.as_slice() {
             let figure = Figure::ours(Section::Instead, "sqlite", case.what, time(ours)).at(*rows);
@@ -166,7 +166,7 @@ mod tests {
 
     /// Writes a batch behind some that a store was filled with, and lets go of the store.
     async fn write(way: Way, mix: Mix, path: &Path) -> Vec<Row> {
-        let mut workload = Workload::new(mix, PAYLOAD_BYTES).with_entities(20);
+        let mut workload = Workload::new(mix, PAYLOAD_BYTES, true).with_entities(20);
         let (fill, more) = (workload.fill(), workload.batch(100));
         let mut side = way.open(path, &fill).await.unwrap();
         side.write(std::slice::from_ref(&more)).await.unwrap();
