@@ -9,6 +9,7 @@ mod growth;
 mod hand;
 mod instead;
 mod load;
+mod markdown;
 mod ours;
 mod peak;
 mod place;
@@ -51,8 +52,11 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Print JSON instead of a table
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// Print the tables of docs/performance.md instead
+    #[arg(long)]
+    markdown: bool,
     /// A folder to write an SVG of each section to
     #[arg(long, value_name = "FOLDER")]
     plot: Option<PathBuf>,
@@ -116,9 +120,10 @@ async fn main() -> Result<()> {
     if let Some(folder) = &options.plot {
         plot::write(folder, &report)?;
     }
-    let shown = match options.json {
-        true => report.json()?,
-        false => report.table()?,
+    let shown = match (options.json, options.markdown) {
+        (true, _) => report.json()?,
+        (_, true) => markdown::tables(&report)?,
+        _ => report.table()?,
     };
     Ok(writeln!(stdout(), "{shown}")?)
 }

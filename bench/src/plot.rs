@@ -60,7 +60,7 @@ fn panels(section: Section, figures: &[Figure]) -> Vec<Panel<'_>> {
             continue;
         };
         let point = (at as f64, figure);
-        let same = |panel: &&mut Panel<'_>| panel.first().is_some_and(|(_, of)| alike(of, figure));
+        let same = |panel: &&mut Panel<'_>| panel.first().is_some_and(|(_, of)| of.alike(figure));
         match panels.iter_mut().find(same) {
             Some(panel) => panel.push(point),
             None => panels.push(vec![point]),
@@ -70,10 +70,6 @@ fn panels(section: Section, figures: &[Figure]) -> Vec<Panel<'_>> {
         panel.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     }
     panels
-}
-
-fn alike(one: &Figure, other: &Figure) -> bool {
-    (one.engine, &one.what) == (other.engine, &other.what)
 }
 
 fn svg(section: Section, panels: &[Panel<'_>]) -> Result<String, fmt::Error> {

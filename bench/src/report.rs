@@ -46,7 +46,8 @@ impl Section {
             }
             Self::Instead => {
                 "Groups committed one after the other, beside what users pick instead: as \
-                 durable, with fewer promises.\nTimes are of a group."
+                 durable, with fewer promises.\nTimes are of a group. By hand: the ratio that the best \
+                 code by hand reaches, with the same promises as ours."
             }
             Self::Floor => {
                 "Groups committed one after the other, beside an append of their keys and payloads \
@@ -95,6 +96,8 @@ pub(crate) struct Figure {
     pub(crate) at: Option<u64>,
     pub(crate) ours: Quantity,
     pub(crate) other: Option<Other>,
+    /// How many times better than the other the best code by hand is, where it ran beside both.
+    pub(crate) by_hand: Option<Spread>,
     pub(crate) goal: Option<Goal>,
     pub(crate) met: Option<bool>,
 }
@@ -149,6 +152,7 @@ impl Figure {
             at: None,
             ours,
             other: None,
+            by_hand: None,
             goal: None,
             met: None,
         }
@@ -172,6 +176,17 @@ impl Figure {
             quantity,
             ratio,
         });
+        self
+    }
+
+    /// Whether both are of one thing, perhaps in different sizes.
+    pub(crate) fn alike(&self, other: &Self) -> bool {
+        (self.section, self.engine, &self.what) == (other.section, other.engine, &other.what)
+    }
+
+    /// How many times better than the other the best code by hand is.
+    pub(crate) const fn by_hand(mut self, ratio: Spread) -> Self {
+        self.by_hand = Some(ratio);
         self
     }
 
@@ -297,6 +312,9 @@ impl fmt::Display for Figure {
                 write!(f, "{quantity:>9}  {name:20} {median:>7.2} {spread:>15}")?;
             }
             None => write!(f, "{:>9}  {:20} {:>7} {:>15}", "", "", "", "")?,
+        }
+        if let Some(by_hand) = &self.by_hand {
+            write!(f, "  by hand {:.2}", by_hand.median)?;
         }
         match (self.goal, self.met) {
             (Some(goal), Some(true)) => write!(f, "  {goal} met"),

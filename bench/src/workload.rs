@@ -77,7 +77,7 @@ pub(crate) const COLLECTIONS: [&str; 11] = [
 pub(crate) const LOGGED: std::ops::Range<usize> = 5..10;
 
 /// Entities in each collection, if nothing else is said.
-pub(crate) const ENTITIES: u64 = 5000;
+const ENTITIES: u64 = 5000;
 const QUICK_ENTITIES: u64 = 2000;
 
 /// Makes rows without end, the same in every run.

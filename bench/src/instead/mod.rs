@@ -11,12 +11,13 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 
 use crate::by_hand::time;
+use crate::hand::sqlite::HandSqlite;
 use crate::ours::Ours;
 use crate::report::{Figure, Goal, Section};
 use crate::rounds::{self, Plan, ratio};
 use crate::side::Side;
 use crate::stores::Engine;
-use crate::workload::{ENTITIES, Mix, Row, Workload};
+use crate::workload::{Mix, Row, Workload};
 use redb::Redb;
 use snapshot::Snapshot;
 use sqlx::{Commit, SqlxSqlite};
@@ -36,59 +37,45 @@ enum Way {
     Snapshot,
 }
 
-/// A comparison.
+/// What is written, and in which ways.
 struct Case {
     what: &'static str,
-    way: Way,
     mix: Mix,
-    /// Entities in each of the collections.
-    entities: u64,
+    /// Entities in each of the collections, unless they are as many as elsewhere.
+    entities: Option<u64>,
+    ways: &'static [Way],
     /// Batches of so many rows, and how many of them are in a round.
     sizes: &'static [(usize, usize)],
-    /// How many times as fast ours is to be.
-    goal: Option<f64>,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 4] = [
     Case {
-        what: "entities, all; a statement a row",
-        way: Way::Statements,
+        what: "entities, all",
         mix: Mix::All,
-        entities: ENTITIES,
-        sizes: &[(100, 40)],
-        goal: Some(3.0),
+        entities: None,
+        ways: &[Way::Statements, Way::Transactions],
+        sizes: &[(100, 300), (1000, 60)],
     },
     Case {
-        what: "mixed; a statement a row",
-        way: Way::Statements,
+        what: "mixed",
         mix: Mix::Mixed,
-        entities: ENTITIES,
-        sizes: &[(100, 40)],
-        goal: Some(3.0),
+        entities: None,
+        ways: &[Way::Statements, Way::Transactions],
+        sizes: &[(100, 300), (1000, 60)],
     },
     Case {
-        what: "entities, all; a transaction a row",
-        way: Way::Transactions,
-        mix: Mix::All,
-        entities: ENTITIES,
-        sizes: &[(100, 20)],
-        goal: Some(10.0),
-    },
-    Case {
-        what: "mixed; a table a collection",
-        way: Way::Tables,
+        what: "mixed",
         mix: Mix::Mixed,
-        entities: ENTITIES,
-        sizes: &[(1, 200), (10, 100), (100, 40), (1000, 8)],
-        goal: None,
+        entities: None,
+        ways: &[Way::Tables],
+        sizes: &[(1, 2000), (10, 1000), (100, 300), (1000, 60)],
     },
     Case {
-        what: "100,000 entities; all in one file",
-        way: Way::Snapshot,
+        what: "100,000 entities",
         mix: Mix::Latest,
-        entities: 20_000,
-        sizes: &[(100, 12)],
-        goal: Some(100.0),
+        entities: Some(20_000),
+        ways: &[Way::Snapshot],
+        sizes: &[(100, 60)],
     },
 ];
 
@@ -101,44 +88,81 @@ pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> R
     let steps = CASES.iter().map(|case| case.sizes.len() as u64);
     bar.inc_length(steps.sum());
     for case in &CASES {
-        figures.extend(compare(case, quick, bar).await?);
+        figures.extend(case.compare(quick, bar).await?);
     }
     Ok(figures)
 }
 
-async fn compare(case: &Case, quick: bool, bar: &ProgressBar) -> Result<Vec<Figure>> {
-    let folder = tempfile::tempdir()?;
-    let mut workload = Workload::new(case.mix, PAYLOAD_BYTES, quick).with_entities(case.entities);
-    let fill = workload.fill();
-    let ours = folder.path().join("ours");
-    let mut ours = Ours::open(&format!("sqlite:{}", ours.display())).await?;
-    ours.write(&fill).await?;
-    let other = case.way.open(&folder.path().join("other"), &fill).await?;
-    let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours), other];
-    let mut figures = Vec::new();
-    for (rows, batches) in case.sizes {
-        bar.set_message(format!("{}, {rows} a batch", case.what));
-        let plan = Plan::new(case.mix, *rows, *batches, quick);
-        let all = rounds::run(plan, &mut workload, &mut sides).await?;
-        if let [ours, other] = all.as_slice() {
-            let figure = Figure::ours(Section::Instead, "sqlite", case.what, time(ours)).at(*rows);
-            let figure = figure.beside(case.way.name(), time(other), ratio(ours, other));
-            figures.push(match case.goal {
-                Some(goal) => figure.with_goal(Goal::AtLeast(goal)),
-                None => figure,
-            });
+impl Case {
+    async fn compare(&self, quick: bool, bar: &ProgressBar) -> Result<Vec<Figure>> {
+        let folder = tempfile::tempdir()?;
+        let mut workload = Workload::new(self.mix, PAYLOAD_BYTES, quick);
+        if let Some(entities) = self.entities {
+            workload = workload.with_entities(entities);
         }
-        bar.inc(1);
+        let mut sides = self.open(folder.path(), &workload.fill()).await?;
+        let mut figures = Vec::new();
+        for (rows, batches) in self.sizes {
+            bar.set_message(format!("{}, {rows} a batch", self.what));
+            let plan = Plan::new(self.mix, *rows, *batches, quick);
+            let all = rounds::run(plan, &mut workload, &mut sides).await?;
+            if let [ours, by_hand, others @ ..] = all.as_slice() {
+                let others = self.ways.iter().zip(others);
+                figures.extend(others.map(|(way, other)| {
+                    let what = format!("{}; {}", self.what, way.name());
+                    let figure = Figure::ours(Section::Instead, "sqlite", what, time(ours));
+                    let figure = figure.at(*rows).by_hand(ratio(by_hand, other));
+                    let figure = figure.beside(way.program(), time(other), ratio(ours, other));
+                    match way.goal(*rows) {
+                        Some(goal) => figure.with_goal(Goal::AtLeast(goal)),
+                        None => figure,
+                    }
+                }));
+            }
+            bar.inc(1);
+        }
+        Ok(figures)
     }
-    Ok(figures)
+
+    /// New stores in which the rows are: ours, by hand, and one for each of the ways.
+    async fn open(&self, folder: &Path, fill: &[Vec<Row>]) -> Result<Vec<Box<dyn Side>>> {
+        let mut ours = Ours::open(&format!("sqlite:{}", folder.join("ours").display())).await?;
+        ours.write(fill).await?;
+        let mut by_hand = HandSqlite::open(&folder.join("hand"))?;
+        by_hand.write(fill).await?;
+        let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours), Box::new(by_hand)];
+        for way in self.ways {
+            sides.push(way.open(&folder.join(way.name()), fill).await?);
+        }
+        Ok(sides)
+    }
 }
 
 impl Way {
     const fn name(self) -> &'static str {
         match self {
+            Self::Statements => "a statement a row",
+            Self::Transactions => "a transaction a row",
+            Self::Tables => "a table a collection",
+            Self::Snapshot => "all in one file",
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
             Self::Statements | Self::Transactions => "sqlx SQLite",
             Self::Tables => "redb",
             Self::Snapshot => "serde_json",
+        }
+    }
+
+    /// How many times as fast ours is to be.
+    const fn goal(self, rows: usize) -> Option<f64> {
+        match (self, rows) {
+            (Self::Statements, 100) => Some(3.0),
+            (Self::Transactions, _) => Some(10.0),
+            (Self::Snapshot, _) => Some(100.0),
+            _ => None,
         }
     }
 
