@@ -41,7 +41,8 @@ impl Digest {
     }
 }
 
-/// A half of a digest in the making. The hash of much at once is several times as fast.
+/// A half of a digest in the making. To hash 32 KiB at once takes two fifths of the time that records of
+/// 300 bytes one by one do.
 #[derive(Default)]
 struct Half {
     hasher: blake3::Hasher,
