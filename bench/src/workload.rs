@@ -1,5 +1,7 @@
 //! What is written: the same rows for every side.
 
+use std::fmt::Write;
+
 use anyhow::Result;
 use aqevia::{Collection, Key, Payload, WorldId, WorldRecord};
 
@@ -169,7 +171,8 @@ impl Workload {
         let mut text = String::with_capacity(self.payload_bytes + 24);
         text.push_str("{\"state\":\"");
         while text.len() + 2 < self.payload_bytes {
-            text.push_str(&format!("{:016x} ", self.random.next()));
+            // Writing to text never fails.
+            let _ = write!(text, "{:016x} ", self.random.next());
         }
         text.truncate(self.payload_bytes - 2);
         text.push_str("\"}");
