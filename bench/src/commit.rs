@@ -25,6 +25,9 @@ const TASKS: [(usize, usize, Option<f64>); 4] = [
     (512, 20_480, None),
 ];
 
+/// What is committed.
+const MIXES: [Mix; 2] = [Mix::Mixed, Mix::Events];
+
 /// So many worlds, how many flushes are in a round, and the goal.
 const WORLDS: (u32, usize, f64) = (64, 400, 0.8);
 
@@ -37,10 +40,23 @@ pub(crate) async fn measure(
     quick: bool,
     bar: &ProgressBar,
 ) -> Result<Vec<Figure>> {
-    bar.inc_length(TASKS.len() as u64 + 1);
+    bar.inc_length((TASKS.len() * MIXES.len()) as u64 + 1);
     let mut figures = Vec::new();
-    let pair = stores.pair(engine).await?;
-    let mut workload = Workload::new(Mix::Mixed, PAYLOAD_BYTES, quick);
+    for mix in MIXES {
+        figures.extend(measure_tasks(mix, stores.pair(engine).await?, quick, bar).await?);
+    }
+    figures.extend(measure_worlds(stores.pair(engine).await?, quick, bar).await?);
+    Ok(figures)
+}
+
+async fn measure_tasks(
+    mix: Mix,
+    pair: Pair,
+    quick: bool,
+    bar: &ProgressBar,
+) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let mut workload = Workload::new(mix, PAYLOAD_BYTES, quick);
     let controller = ours::start(&pair.ours, ControllerConfig::default()).await?;
     let world = controller.open_world(WorldId::new(WORLD)?).await?;
     let ours = Tasks {
@@ -52,16 +68,17 @@ pub(crate) async fn measure(
     for side in &mut sides {
         side.write(&fill).await?;
     }
+    let what = format!("tasks, one world, {}", mix.name());
     for (count, commits, goal) in TASKS {
-        bar.set_message(format!("{} commits of {count} tasks", engine.name()));
+        bar.set_message(format!("{} commits of {count} tasks", pair.engine.name()));
         let [ours, _] = &mut sides;
         *ours = Box::new(Tasks {
             world: world.clone(),
             count,
         });
-        let plan = Plan::new(Mix::Mixed, 1, commits, quick);
+        let plan = Plan::new(mix, 1, commits, quick);
         let all = rounds::run(plan, &mut workload, &mut sides).await?;
-        let figure = figure(engine, "tasks, one world", &all).map(|figure| figure.at(count));
+        let figure = figure(pair.engine, &what, &all).map(|figure| figure.at(count));
         figures.extend(figure.map(|figure| match goal {
             Some(least) => figure.with_goal(Goal::AtLeast(least)),
             None => figure,
@@ -69,8 +86,6 @@ pub(crate) async fn measure(
         bar.inc(1);
     }
     controller.shutdown().await?;
-    drop(sides);
-    figures.extend(measure_worlds(stores.pair(engine).await?, quick, bar).await?);
     Ok(figures)
 }
 

@@ -1,4 +1,5 @@
-//! Ours on SQLite beside the floor: the same bytes appended to a plain file that is synced.
+//! Ours on SQLite beside the floor: the same bytes appended to a plain file that is synced. And that
+//! file written from two threads away, as our stores are.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,6 +9,7 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 
 use crate::by_hand::time;
+use crate::handovers::Relay;
 use crate::ours::Ours;
 use crate::report::{Figure, Section};
 use crate::rounds::{self, Plan, ratio};
@@ -43,6 +45,29 @@ pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> R
             bar.inc(1);
         }
     }
+    figures.extend(measure_handovers(quick).await?);
+    Ok(figures)
+}
+
+/// What commits lose by the way between the threads.
+async fn measure_handovers(quick: bool) -> Result<Vec<Figure>> {
+    let mix = Mix::Events;
+    let folder = tempfile::tempdir()?;
+    let mut workload = Workload::new(mix, PAYLOAD_BYTES, quick);
+    let file = |name| anyhow::Ok(Appended(File::create(folder.path().join(name))?));
+    let mut away = file("away")?;
+    let away = Away(Relay::to(move |bytes| away.append(&bytes))?);
+    let mut sides: Vec<Box<dyn Side>> = vec![Box::new(away), Box::new(file("here")?)];
+    let mut figures = Vec::new();
+    for (rows, batches) in SIZES {
+        let plan = Plan::new(mix, rows, batches, quick);
+        let all = rounds::run(plan, &mut workload, &mut sides).await?;
+        if let [away, here] = all.as_slice() {
+            let what = "the same file, two threads away";
+            let figure = Figure::ours(Section::Floor, "", what, time(away)).at(rows);
+            figures.push(figure.beside("on this thread", time(here), ratio(away, here)));
+        }
+    }
     Ok(figures)
 }
 
@@ -62,15 +87,41 @@ impl Persist for Appended {
     type Batch = Vec<u8>;
 
     fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
-        let of = |row: &Row| {
-            let key = row.key.as_deref().unwrap_or_default();
-            [key.as_bytes(), row.payload.as_bytes()].concat()
-        };
-        Ok(rows.iter().flat_map(of).collect())
+        Ok(bytes(rows))
     }
 
     async fn persist(&mut self, bytes: Vec<u8>) -> Result<()> {
-        self.0.write_all(&bytes)?;
+        self.append(&bytes)
+    }
+}
+
+impl Appended {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all(bytes)?;
         Ok(self.0.sync_data()?)
     }
+}
+
+/// A file that another thread writes.
+struct Away(Relay);
+
+impl Persist for Away {
+    type Batch = Vec<u8>;
+
+    fn form(&mut self, rows: &[Row]) -> Result<Self::Batch> {
+        Ok(bytes(rows))
+    }
+
+    async fn persist(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.0.pass(bytes).await
+    }
+}
+
+/// Keys and payloads, one behind the other.
+fn bytes(rows: &[Row]) -> Vec<u8> {
+    let of = |row: &Row| {
+        let key = row.key.as_deref().unwrap_or_default();
+        [key.as_bytes(), row.payload.as_bytes()].concat()
+    };
+    rows.iter().flat_map(of).collect()
 }

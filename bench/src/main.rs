@@ -7,6 +7,7 @@ mod commit;
 mod floor;
 mod growth;
 mod hand;
+mod handovers;
 mod instead;
 mod load;
 mod markdown;
