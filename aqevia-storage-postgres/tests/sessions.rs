@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aqevia_storage::{ErrorKind, SchemaPolicy, StorageBackend, WorldId};
+use aqevia_storage::{ErrorKind, Limit, SchemaPolicy, StorageBackend, WorldId};
 use aqevia_storage_postgres::{PostgresConfig, SslMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -235,8 +235,9 @@ async fn a_batch_is_one_statement_whatever_its_size() {
         1,
         "a part that holds nothing is only looked at"
     );
-    log(&*store, &arda()).await;
-    let pages = log(&*store, &arda()).await.len().div_ceil(1000);
+    // Each page is full, for its records are small.
+    let items = Limit::default().items;
+    let pages = log(&*store, &arda()).await.len().div_ceil(items);
     relay.executed();
     log(&*store, &arda()).await;
     assert_eq!(relay.executed(), pages, "each page is one statement");
