@@ -9,8 +9,8 @@ mod faults;
 #[cfg(feature = "metrics")]
 mod figures;
 mod found;
-mod resting;
 mod scripted;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::{LazyLock, Mutex, PoisonError};

@@ -1,6 +1,7 @@
-//! Worlds that are open and idle cost a turn of the loop nothing, however many there are.
+//! What begins a turn of the loop, and that worlds which are open and idle cost it nothing.
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::*;
 use crate::controller::flush::FlushLoop;
@@ -34,6 +35,37 @@ async fn open(flush_loop: &FlushLoop, lane: LaneId) -> World {
 /// How many worlds a turn looks at, and how many it does not.
 fn counts(flush_loop: &FlushLoop) -> (usize, usize) {
     (flush_loop.lanes.len(), flush_loop.resting.len())
+}
+
+/// Begins a commit, and gives up the answer.
+async fn commit(world: &World) {
+    let record = WorldRecord::new(world.id().clone(), Payload::Json("{}".into()), 0);
+    let answered = timeout(Duration::ZERO, world.commit(vec![record])).await;
+    assert!(answered.is_err(), "the loop does not run");
+}
+
+/// Whether the loop was woken since this was asked last.
+async fn was_woken(flush_loop: &FlushLoop) -> bool {
+    let woken = timeout(Duration::ZERO, flush_loop.inbox.woken());
+    woken.await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_that_one_flush_takes_wake_the_loop_once() {
+    let mut flush_loop = flush_loop();
+    let policy = SchemaPolicy::default();
+    flush_loop.store.init(policy).await.unwrap();
+    let world = open(&flush_loop, 0).await;
+    flush_loop.act();
+    assert!(was_woken(&flush_loop).await, "by the world");
+    for turn in ["idle", "a flush is under way"] {
+        for first in [true, false, false] {
+            commit(&world).await;
+            assert_eq!(was_woken(&flush_loop).await, first, "{turn}");
+        }
+        flush_loop.act();
+        assert!(flush_loop.flushing.is_some(), "{turn}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
