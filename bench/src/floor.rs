@@ -12,7 +12,7 @@ use crate::by_hand::time;
 use crate::handovers::Relay;
 use crate::ours::Ours;
 use crate::report::{Figure, Section};
-use crate::rounds::{self, Plan, ratio};
+use crate::rounds::{self, Plan, Series, ratio};
 use crate::side::{Persist, Side};
 use crate::stores::Engine;
 use crate::workload::{Mix, Row, Workload};
@@ -28,29 +28,24 @@ pub(crate) async fn measure(engine: Engine, quick: bool, bar: &ProgressBar) -> R
     if engine != Engine::Sqlite {
         return Ok(figures);
     }
-    bar.inc_length((MIXES.len() * SIZES.len()) as u64);
+    bar.inc_length(((MIXES.len() + 1) * SIZES.len()) as u64);
     for mix in MIXES {
         let what = format!("{}, {PAYLOAD_BYTES} B", mix.name());
         let folder = tempfile::tempdir()?;
         let mut workload = Workload::new(mix, PAYLOAD_BYTES, quick);
         let mut sides = open(folder.path(), &workload.fill()).await?;
-        for (rows, batches) in SIZES {
-            bar.set_message(format!("floor of {what}, {rows} a batch"));
-            let plan = Plan::new(mix, rows, batches, quick);
-            let all = rounds::run(plan, &mut workload, &mut sides).await?;
-            if let [ours, file] = all.as_slice() {
-                let figure = Figure::ours(Section::Floor, "sqlite", &what, time(ours)).at(rows);
-                figures.push(figure.beside("append, sync_data", time(file), ratio(ours, file)));
-            }
-            bar.inc(1);
-        }
+        let series = run(mix, quick, &mut workload, &mut sides, bar).await?;
+        figures.extend(series.into_iter().map(|(rows, [ours, file])| {
+            let figure = Figure::ours(Section::Floor, "sqlite", &what, time(&ours)).at(rows);
+            figure.beside("append, sync_data", time(&file), ratio(&ours, &file))
+        }));
     }
-    figures.extend(measure_handovers(quick).await?);
+    figures.extend(measure_handovers(quick, bar).await?);
     Ok(figures)
 }
 
 /// What commits lose by the way between the threads.
-async fn measure_handovers(quick: bool) -> Result<Vec<Figure>> {
+async fn measure_handovers(quick: bool, bar: &ProgressBar) -> Result<Vec<Figure>> {
     let mix = Mix::Events;
     let folder = tempfile::tempdir()?;
     let mut workload = Workload::new(mix, PAYLOAD_BYTES, quick);
@@ -58,17 +53,32 @@ async fn measure_handovers(quick: bool) -> Result<Vec<Figure>> {
     let mut away = file("away")?;
     let away = Away(Relay::to(move |bytes| away.append(&bytes))?);
     let mut sides: Vec<Box<dyn Side>> = vec![Box::new(away), Box::new(file("here")?)];
-    let mut figures = Vec::new();
+    let series = run(mix, quick, &mut workload, &mut sides, bar).await?;
+    let figures = series.into_iter().map(|(rows, [away, here])| {
+        let what = "the same file, two threads away";
+        let figure = Figure::ours(Section::Floor, "", what, time(&away)).at(rows);
+        figure.beside("on this thread", time(&here), ratio(&away, &here))
+    });
+    Ok(figures.collect())
+}
+
+/// What two sides took, for each size of batches.
+async fn run(
+    mix: Mix,
+    quick: bool,
+    workload: &mut Workload,
+    sides: &mut [Box<dyn Side>],
+    bar: &ProgressBar,
+) -> Result<Vec<(usize, [Series; 2])>> {
+    let mut all = Vec::new();
     for (rows, batches) in SIZES {
+        bar.set_message(format!("floor of {}, {rows} a batch", mix.name()));
         let plan = Plan::new(mix, rows, batches, quick);
-        let all = rounds::run(plan, &mut workload, &mut sides).await?;
-        if let [away, here] = all.as_slice() {
-            let what = "the same file, two threads away";
-            let figure = Figure::ours(Section::Floor, "", what, time(away)).at(rows);
-            figures.push(figure.beside("on this thread", time(here), ratio(away, here)));
-        }
+        let series = rounds::run(plan, workload, sides).await?;
+        all.extend(<[Series; 2]>::try_from(series).map(|both| (rows, both)));
+        bar.inc(1);
     }
-    Ok(figures)
+    Ok(all)
 }
 
 /// Ours with the rows in it, and an empty file: what is in a file does not matter to an append.
