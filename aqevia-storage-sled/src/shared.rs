@@ -108,16 +108,20 @@ impl Shared {
         engine.commit(changes, |_| Ok(()))
     }
 
-    /// Commits a transaction to a world in memory, unless the world is held. See [`Engine::commit`].
-    pub(crate) fn commit_to(
+    /// Commits a transaction to worlds in memory, unless one is held. See [`Engine::commit`].
+    pub(crate) fn commit_to<'a>(
         &self,
-        world: &WorldId,
+        mut worlds: impl Iterator<Item = &'a WorldId>,
         changes: &Changes,
         edit: impl Fn(StateTrees<'_>) -> Edited,
     ) -> Result<(), Stop> {
         let gate = self.gate_alone();
         let engine = gate.engine().map_err(Stop::Refused)?;
-        if self.held().contains_key(world) {
+        let is_held = {
+            let held = self.held();
+            worlds.any(|world| held.contains_key(world))
+        };
+        if is_held {
             return Err(Stop::Refused(Error::new(
                 ErrorKind::Unavailable,
                 "a snapshot of the world is open, and sled cannot write beside it: try again when \

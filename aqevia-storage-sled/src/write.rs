@@ -62,9 +62,10 @@ pub(crate) fn claim(
     Ok(claim)
 }
 
-/// Persists the parts of a batch, each in a transaction of its own, and waits for the disk once.
+/// Persists the parts of a batch, and waits for the disk once.
 ///
-/// A part that is refused leaves the others alone.
+/// A part that is refused leaves the others alone: these are written in one transaction, or, if that
+/// is refused, each in one of its own.
 pub(crate) fn persist(shared: &Shared, parts: &[Arc<Part>]) -> Vec<Result<Receipt>> {
     step("batch: received");
     if let Err(error) = shared.mend() {
@@ -97,13 +98,7 @@ fn transact(
     parts: &[Arc<Part>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Result<(), Failure> {
-    for part in parts {
-        match persist_part(shared, part) {
-            Ok(receipt) => results.push(Ok(receipt)),
-            Err(Stop::Refused(refused)) => results.push(Err(part.failed(refused))),
-            Err(Stop::Failed(failure)) => return Err(failure),
-        }
-    }
+    write(shared, parts, results)?;
     step("batch: written");
     let written = results.iter().flatten().any(is_written);
     if !written {
@@ -150,23 +145,76 @@ fn find(shared: &Shared, part: &Part, absent: &Result<Error>) -> Result<Receipt>
     }
 }
 
-fn persist_part(shared: &Shared, part: &Part) -> Result<Receipt, Stop> {
-    let decision = shared.read(|engine| decide(engine, part));
-    match decision.map_err(Stop::Refused)? {
-        Decision::Answer(answer) => answer.map_err(Stop::Refused),
-        Decision::Write(world, receipt) => {
-            shared.check_room(part.bytes()).map_err(Stop::Refused)?;
-            let state = part.state_changes(world.head);
-            let changes = changes(*world, part, receipt.first).map_err(Stop::Refused)?;
-            step("part: prepared");
-            shared.commit_to(part.world(), &changes, |trees| {
-                let mut state = state.iter();
-                state.try_for_each(|change| change_state(&trees, part.world(), change))
-            })?;
-            step("part: committed");
-            Ok(receipt)
+/// Commits parts with a result for each, up to the failure that ends it.
+fn write(
+    shared: &Shared,
+    parts: &[Arc<Part>],
+    results: &mut Vec<Result<Receipt>>,
+) -> Result<(), Failure> {
+    match (write_together(shared, parts, results), parts) {
+        (Ok(()), _) => Ok(()),
+        (Err(Stop::Failed(failure)), _) => Err(failure),
+        (Err(Stop::Refused(refused)), [part]) => {
+            results.push(Err(part.failed(refused)));
+            Ok(())
+        }
+        // It may be for one of them: its world is held or damaged, or there is no room for all.
+        (Err(Stop::Refused(_)), parts) => {
+            let mut parts = parts.chunks(1);
+            parts.try_for_each(|part| write(shared, part, results))
         }
     }
+}
+
+/// Commits parts in one transaction, with a result for each unless they are refused.
+fn write_together(
+    shared: &Shared,
+    parts: &[Arc<Part>],
+    results: &mut Vec<Result<Receipt>>,
+) -> Result<(), Stop> {
+    let decided = shared.read(|engine| {
+        let decided = parts.iter().map(|part| decide(engine, part));
+        decided.collect::<Result<Vec<_>>>()
+    });
+    let mut changes = Changes::default();
+    let mut written = Vec::new();
+    let mut answers = Vec::with_capacity(parts.len());
+    for (part, decision) in parts.iter().zip(decided.map_err(Stop::Refused)?) {
+        answers.push(match decision {
+            Decision::Answer(answer) => answer.map_err(|error| part.failed(error)),
+            Decision::Write(world, receipt) => {
+                let state = part.state_changes(world.head);
+                let added = add(*world, part, receipt.first, &mut changes);
+                added.map_err(Stop::Refused)?;
+                written.push((part, state));
+                Ok(receipt)
+            }
+        });
+    }
+    let before = results.len();
+    // Order matters: what is answered here is not in doubt if the others come to be.
+    results.extend(answers);
+    if written.is_empty() {
+        return Ok(());
+    }
+    let bytes = written.iter().map(|(part, _)| part.bytes()).sum();
+    let committed = shared.check_room(bytes).map_err(Stop::Refused);
+    let committed = committed.and_then(|()| {
+        step("part: prepared");
+        let worlds = written.iter().map(|(part, _)| part.world());
+        shared.commit_to(worlds, &changes, |trees| {
+            written.iter().try_for_each(|(part, state)| {
+                let mut state = state.iter();
+                state.try_for_each(|change| change_state(&trees, part.world(), change))
+            })
+        })
+    });
+    match committed {
+        Ok(()) => step("part: committed"),
+        Err(Stop::Refused(_)) => results.truncate(before),
+        Err(Stop::Failed(_)) => {}
+    }
+    committed
 }
 
 /// What becomes of a part.
@@ -227,9 +275,8 @@ fn find_receipt(engine: &Engine, part: &Part) -> Result<Option<Receipt>> {
     Ok(same.then(|| Receipt::repeated(row.first, row.count)))
 }
 
-/// What a part writes that follows what its world holds, but for the state.
-fn changes(world: World, part: &Part, first: Sequence) -> Result<Changes> {
-    let mut changes = Changes::default();
+/// Adds what a part writes that follows what its world holds, but for the state.
+fn add(world: World, part: &Part, first: Sequence, changes: &mut Changes) -> Result<()> {
     let id = part.world();
     for (sequence, record) in (first.get()..).zip(part.records()) {
         if record.is_logged() {
@@ -253,7 +300,7 @@ fn changes(world: World, part: &Part, first: Sequence) -> Result<Changes> {
         ..world
     };
     changes.worlds.insert(id.as_str(), world.value());
-    Ok(changes)
+    Ok(())
 }
 
 fn change_state(trees: &StateTrees<'_>, id: &WorldId, change: &StateChange<'_>) -> Edited {

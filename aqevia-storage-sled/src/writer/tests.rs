@@ -178,6 +178,27 @@ async fn a_panic_of_a_part_leaves_in_doubt_what_was_not_refused_before() {
 }
 
 #[tokio::test]
+async fn a_world_that_is_held_keeps_back_no_other_of_its_batch() {
+    let (store, writer) = Store::with("", || {});
+    let epoch = claim(&writer).await.unwrap().epoch;
+    let (held, owner) = (WorldId::new("aman").unwrap(), Owner::new("test").unwrap());
+    let other = writer.claim(&held, &owner, Fingerprint([0; 32])).await;
+    store.shared.begin_hold(&held).unwrap();
+    let parts = vec![part(held, other.unwrap().epoch), part(arda(), epoch)];
+    let results = writer.persist(Batch::new(parts).unwrap()).await;
+    let kinds: Vec<_> = results
+        .into_iter()
+        .map(|result| result.map_err(|error| error.kind()))
+        .collect();
+    assert_eq!(kinds.first(), Some(&Err(ErrorKind::Unavailable)));
+    assert!(kinds.last().is_some_and(Result::is_ok), "{kinds:?}");
+    assert_eq!(
+        store.read().unwrap().unwrap().last_number,
+        BatchNumber::FIRST
+    );
+}
+
+#[tokio::test]
 async fn a_panic_outside_the_parts_leaves_the_whole_batch_in_doubt() {
     let (store, writer) = Store::with("batch: received", panics);
     let epoch = claim(&writer).await.unwrap().epoch;
