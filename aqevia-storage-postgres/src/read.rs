@@ -4,8 +4,10 @@ use aqevia_storage::{
     Change, Collection, Error, Form, Key, Limit, LogRange, LogRow, Page, Payload, Result, Sequence,
     StateRange, StateRow, StateScope, Usage, WorldId, WorldRecord,
 };
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use sqlx::postgres::PgRow;
-use sqlx::{Decode, PgConnection, Postgres, Row, Type};
+use sqlx::{Decode, PgConnection, Postgres, Row, Type, ValueRef};
 
 use crate::error::reading;
 use crate::world::damaged;
@@ -50,15 +52,13 @@ pub(crate) async fn log(
         .bind(i64::from(range.until))
         .bind(limit.rows)
         .bind(limit.bytes);
-    let rows = select.fetch_all(connection).await.map_err(reading)?;
     let mut names = Names::default();
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows.iter().filter(|row| holds_item(row)) {
-        items.push(log_row(row, id, &mut names)?);
-    }
-    let last = items.last().filter(|_| others_follow(&rows));
-    let next = last.map(|row: &LogRow| LogRange::after(row.sequence).until(range.until));
-    Ok(Page::new(items, next, head(id, &rows)?))
+    let rows = select.fetch(connection);
+    let mut found = found(id, rows, |row| log_row(row, id, &mut names)).await?;
+    found.items.sort_by_key(|row| row.sequence);
+    let last = found.items.last().filter(|_| found.others_follow);
+    let next = last.map(|row| LogRange::after(row.sequence).until(range.until));
+    Ok(Page::new(found.items, next, found.head))
 }
 
 /// A page of a world's state.
@@ -68,31 +68,29 @@ pub(crate) async fn state(
     range: &StateRange,
     limit: Limit,
 ) -> Result<Page<StateRow, StateRange>> {
-    let rows = state_rows(connection, id, range, Rows::of(limit)).await;
-    let rows = rows.map_err(reading)?;
     let mut names = Names::default();
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows.iter().filter(|row| holds_item(row)) {
-        items.push(state_row(row, &mut names)?);
-    }
-    let last = items.last().filter(|_| others_follow(&rows));
+    let rows = state_rows(connection, id, range, Rows::of(limit));
+    let mut found = found(id, rows, |row| state_row(row, &mut names)).await?;
+    let items = &mut found.items;
+    items.sort_by(|a, b| (&a.collection, &a.key).cmp(&(&b.collection, &b.key)));
+    let last = items.last().filter(|_| found.others_follow);
     let next = last.map(|row| range.clone().after(row.collection.clone(), row.key.clone()));
-    Ok(Page::new(items, next, head(id, &rows)?))
+    Ok(Page::new(found.items, next, found.head))
 }
 
-async fn state_rows(
-    connection: &mut PgConnection,
-    id: &WorldId,
-    range: &StateRange,
+fn state_rows<'a>(
+    connection: &'a mut PgConnection,
+    id: &'a WorldId,
+    range: &'a StateRange,
     limit: Rows,
-) -> sqlx::Result<Vec<PgRow>> {
+) -> BoxStream<'a, sqlx::Result<PgRow>> {
     let after = range.after.as_ref();
     let (collection, key) = after.map_or(("", ""), |(c, k)| (c.as_str(), k.as_str()));
     let (sql, collection, key, limit) = match &range.scope {
         StateScope::Key(only, key) if range.contains(only, key) => {
             let select = sqlx::query(include_str!("sql/select_state_key.sql"));
             let select = select.bind(id.as_str()).bind(only.as_str());
-            return select.bind(key.as_str()).fetch_all(connection).await;
+            return select.bind(key.as_str()).fetch(connection);
         }
         StateScope::Key(only, _) => (STATE_COLLECTION, only.as_str(), "", Rows::NONE),
         StateScope::Collection(only) if only.as_str() < collection => {
@@ -109,7 +107,7 @@ async fn state_rows(
         .bind(collection)
         .bind(key);
     let select = select.bind(limit.rows).bind(limit.bytes);
-    select.fetch_all(connection).await
+    select.fetch(connection)
 }
 
 const STATE: &str = include_str!("sql/select_state.sql");
@@ -133,23 +131,40 @@ pub(crate) async fn usage(connection: &mut PgConnection, id: &WorldId) -> Result
     })
 }
 
-/// The head in the rows of a page, of which there is at least one if there is such a world.
-fn head(id: &WorldId, rows: &[PgRow]) -> Result<Sequence> {
-    let Some(row) = rows.first() else {
-        return Ok(Sequence::ZERO);
+/// What a statement found.
+struct Found<T> {
+    /// In the order in which the rows came: the statements ask for none, so that the server sends
+    /// each row when it has it, and sorts none again.
+    items: Vec<T>,
+    others_follow: bool,
+    head: Sequence,
+}
+
+/// Decodes rows as they come, while the server sends others.
+///
+/// There is at least one, without an item or with one, if there is such a world.
+async fn found<T>(
+    id: &WorldId,
+    mut rows: BoxStream<'_, sqlx::Result<PgRow>>,
+    mut item: impl FnMut(&PgRow) -> Result<T>,
+) -> Result<Found<T>> {
+    let mut found = Found {
+        items: Vec::new(),
+        others_follow: false,
+        head: Sequence::ZERO,
     };
-    let head = Sequence::try_from(get::<i64>(row, 0)?);
-    head.map_err(|error| damaged(id.as_str(), &error))
-}
-
-/// Whether a row is more than the head of a page that holds nothing.
-fn holds_item(row: &PgRow) -> bool {
-    !matches!(row.try_get::<Option<&str>, _>("collection"), Ok(None))
-}
-
-fn others_follow(rows: &[PgRow]) -> bool {
-    let follow = rows.last().map(|row| row.try_get(1));
-    matches!(follow, Some(Ok(Some(true))))
+    while let Some(row) = rows.try_next().await.map_err(reading)? {
+        if found.items.is_empty() {
+            let head = Sequence::try_from(get::<i64>(&row, 0)?);
+            found.head = head.map_err(|error| damaged(id.as_str(), &error))?;
+            found.others_follow = get(&row, 1)?;
+        }
+        // The first of an item is never NULL.
+        if !row.try_get_raw(2).map_err(reading)?.is_null() {
+            found.items.push(item(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The collection of the row before, which most often is that of the next, so that they share it.

@@ -124,10 +124,29 @@ async fn check_plans(sql: &mut PgConnection) {
     for statement in [
         include_str!("../src/sql/select_log.sql"),
         include_str!("../src/sql/select_state.sql"),
+        include_str!("../src/sql/select_state_collection.sql"),
         include_str!("../src/sql/select_worlds.sql"),
     ] {
         let plan = plan(sql, statement).await;
-        let below_limit = plan.split_once("Limit").unwrap().1;
-        assert!(!below_limit.contains("Sort"), "{plan}");
+        let limited = scans_below("Limit", &plan);
+        assert!(limited.contains(&"Index"), "{plan}");
+        for scan in scans_below("Sort", &plan) {
+            // The sizes of the rows of a page, which were read already.
+            assert_eq!(scan, "CTE", "{plan}");
+        }
     }
+}
+
+/// What each node of a name reads, which is the next scan that the plan names.
+fn scans_below<'plan>(node: &str, plan: &'plan str) -> Vec<&'plan str> {
+    let lines: Vec<_> = plan
+        .lines()
+        .map(|line| line.trim_start_matches(['-', '>', ' ']))
+        .collect();
+    let is_node = |line: &str| line.ends_with(node);
+    let scan = |line: &&'plan str| line.split_once(" Scan").map(|(kind, _)| kind);
+    let below = lines.iter().enumerate().filter(|(_, line)| is_node(line));
+    below
+        .filter_map(|(at, _)| lines.get(at + 1..)?.iter().find_map(scan))
+        .collect()
 }

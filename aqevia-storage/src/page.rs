@@ -15,17 +15,17 @@ pub struct Limit {
 }
 
 impl Default for Limit {
-    /// 4,096 items, a mebibyte.
+    /// 4,096 items, four mebibytes.
     fn default() -> Self {
         Self {
             items: 4096,
-            bytes: 1 << 20,
+            bytes: 4 << 20,
         }
     }
 }
 
 impl Limit {
-    /// At most `items` items and a mebibyte.
+    /// At most `items` items and four mebibytes.
     #[must_use]
     pub fn items(items: usize) -> Self {
         Self {
