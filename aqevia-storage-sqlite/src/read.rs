@@ -1,11 +1,11 @@
 //! Pages of a world's log and state. Each is to be read in one transaction (clause R5).
 
 use aqevia_storage::{
-    Change, Collection, Error, Form, Key, Limit, LogRange, LogRow, Page, Payload, Result, Sequence,
-    StateRange, StateRow, StateScope, Usage, WorldId, WorldRecord,
+    Change, Collection, Error, Form, Key, Limit, LogRange, LogRow, Meter, Page, Payload, Result,
+    Sequence, StateRange, StateRow, StateScope, Usage, WorldId, WorldRecord,
 };
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, Rows, params};
+use rusqlite::{Connection, Row, Rows, ToSql};
 
 use crate::error::reading;
 use crate::world::World;
@@ -37,11 +37,12 @@ pub(crate) fn log(
     let ids = [world.log_id(range.after) + 1, world.log_id(range.until)];
     let rows = select.query(ids).map_err(reading)?;
     let mut names = Names::default();
-    let decode = |row: &Row<'_>| Ok(Some(log_row(row, id, &world, &mut names)?));
-    let (items, full) = take(rows, limit, decode, |row| row.record.bytes())?;
-    let last = items.last().filter(|_| full);
+    let decode = |row: &Row<'_>| log_row(row, id, &world, &mut names);
+    let mut page = Filled::new(limit);
+    page.take(rows, decode, |row| row.record.bytes())?;
+    let last = page.items.last().filter(|_| page.full);
     let next = last.map(|row| LogRange::after(row.sequence).until(range.until));
-    Ok(Page::new(items, next, world.head))
+    Ok(Page::new(page.items, next, world.head))
 }
 
 /// A page of a world's state.
@@ -54,30 +55,49 @@ pub(crate) fn state(
     let Some(world) = World::find(connection, id)? else {
         return Ok(Page::new(Vec::new(), None, Sequence::ZERO));
     };
-    let after = range.after.as_ref();
-    let (collection, key) = after.map_or(("", ""), |(c, k)| (c.as_str(), k.as_str()));
-    let (sql, [collection, key]) = match &range.scope {
-        StateScope::Key(only, key) => (STATE_KEY, [only.as_str(), key.as_str()]),
-        StateScope::Collection(only) if only.as_str() == collection => {
-            (STATE_COLLECTION, [collection, key])
-        }
-        StateScope::Collection(only) => (STATE_COLLECTION, [only.as_str(), ""]),
-        _ => (STATE, [collection, key]),
-    };
-    let mut select = connection.prepare_cached(sql).map_err(reading)?;
-    let rows = select
-        .query(params![world.number, collection, key])
-        .map_err(reading)?;
+    let mut page = Filled::new(limit);
     let mut names = Names::default();
-    // The statement selects no less than the range, and more only if the range is empty or odd.
-    let decode = |row: &Row<'_>| {
-        let row = state_row(row, &mut names)?;
-        Ok(Some(row).filter(|row| range.contains(&row.collection, &row.key)))
-    };
-    let (items, full) = take(rows, limit, decode, StateRow::bytes)?;
-    let last = items.last().filter(|_| full);
+    for (sql, place) in selects(range) {
+        if page.full {
+            break;
+        }
+        let mut select = connection.prepare_cached(sql).map_err(reading)?;
+        let mut place: Vec<_> = place.iter().map(|name| name as &dyn ToSql).collect();
+        place.insert(0, &world.number);
+        let rows = select.query(place.as_slice()).map_err(reading)?;
+        page.take(rows, |row| state_row(row, &mut names), StateRow::bytes)?;
+    }
+    let last = page.items.last().filter(|_| page.full);
     let next = last.map(|row| range.clone().after(row.collection.clone(), row.key.clone()));
-    Ok(Page::new(items, next, world.head))
+    Ok(Page::new(page.items, next, world.head))
+}
+
+/// The statements that find a range, one after the other, and the names that they begin behind.
+///
+/// Each is of one side of an index: a comparison of pairs would be made again for every row.
+fn selects(range: &StateRange) -> Vec<(&'static str, Vec<&str>)> {
+    let after = range.after.as_ref();
+    let after = after.map(|(collection, key)| (collection.as_str(), key.as_str()));
+    match &range.scope {
+        StateScope::Key(only, key) if range.contains(only, key) => {
+            vec![(STATE_KEY, vec![only.as_str(), key.as_str()])]
+        }
+        StateScope::Key(..) => Vec::new(),
+        StateScope::Collection(only) => match after {
+            Some((collection, key)) if collection == only.as_str() => {
+                vec![(STATE_COLLECTION, vec![collection, key])]
+            }
+            Some((collection, _)) if collection > only.as_str() => Vec::new(),
+            _ => vec![(STATE_COLLECTION, vec![only.as_str(), ""])],
+        },
+        _ => match after {
+            Some((collection, key)) => vec![
+                (STATE_COLLECTION, vec![collection, key]),
+                (STATE_COLLECTIONS, vec![collection]),
+            ],
+            None => vec![(STATE_COLLECTIONS, vec![""])],
+        },
+    }
 }
 
 /// What a world holds. The store's bytes are those of the database, without its write-ahead log.
@@ -107,27 +127,44 @@ fn store_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(bytes.cast_unsigned())
 }
 
-const STATE: &str = include_str!("sql/select_state.sql");
+const STATE_COLLECTIONS: &str = include_str!("sql/select_state_collections.sql");
 const STATE_COLLECTION: &str = include_str!("sql/select_state_collection.sql");
 const STATE_KEY: &str = include_str!("sql/select_state_key.sql");
 
-/// The items of a page, and whether others follow. Rows that decode to nothing are passed over.
-fn take<T>(
-    mut rows: Rows<'_>,
-    limit: Limit,
-    mut decode: impl FnMut(&Row<'_>) -> Result<Option<T>>,
-    bytes: impl Fn(&T) -> usize,
-) -> Result<(Vec<T>, bool)> {
-    let mut meter = limit.meter();
-    let mut items = Vec::new();
-    while let Some(row) = rows.next().map_err(reading)? {
-        let Some(item) = decode(row)? else { continue };
-        if !meter.admit(bytes(&item)) {
-            return Ok((items, true));
+/// A page that is being read.
+struct Filled<T> {
+    items: Vec<T>,
+    /// Whether there was an item that did not fit.
+    full: bool,
+    meter: Meter,
+}
+
+impl<T> Filled<T> {
+    const fn new(limit: Limit) -> Self {
+        Self {
+            items: Vec::new(),
+            full: false,
+            meter: limit.meter(),
         }
-        items.push(item);
     }
-    Ok((items, false))
+
+    /// Takes the items of a statement, until one does not fit.
+    fn take(
+        &mut self,
+        mut rows: Rows<'_>,
+        mut decode: impl FnMut(&Row<'_>) -> Result<T>,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Result<()> {
+        while let Some(row) = rows.next().map_err(reading)? {
+            let item = decode(row)?;
+            if !self.meter.admit(bytes(&item)) {
+                self.full = true;
+                break;
+            }
+            self.items.push(item);
+        }
+        Ok(())
+    }
 }
 
 /// The collection of the row before, which most often is that of the next, so that they share it.
@@ -175,7 +212,7 @@ fn change(tag: i64, key: Option<Key>, payload: Option<Payload>) -> Result<Change
     }
 }
 
-/// A row of `select_state.sql` or one of its kin.
+/// A row of `select_state_collections.sql` or one of its kin.
 fn state_row(row: &Row<'_>, names: &mut Names) -> Result<StateRow> {
     let mut decode = || -> Result<StateRow> {
         let collection = names.collection(row, 0)?;

@@ -29,8 +29,8 @@ async fn statements_use_their_keys() {
             "SEARCH world_records USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
         ),
         (
-            include_str!("../src/sql/select_state.sql"),
-            "SEARCH state USING PRIMARY KEY (world=? AND (collection,key)>(?,?)); \
+            include_str!("../src/sql/select_state_collections.sql"),
+            "SEARCH state USING PRIMARY KEY (world=? AND collection>?); \
              SEARCH log USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
