@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use report::{Report, Section};
+use report::{Figure, Report, Section};
 use stores::{Engine, Stores};
 
 /// Measures the way from a group of records to the disk and back, ours and others, interleaved
@@ -91,28 +91,15 @@ async fn main() -> Result<()> {
     let bar = progress()?;
     let mut stores = Stores::new(options.postgres.clone());
     let mut report = Report::default();
+    let as_table = !options.json && !options.markdown;
     for section in sections {
+        let mut about = Some(section.heading());
         for engine in &engines {
-            let figures = match section {
-                Section::Hand => {
-                    by_hand::measure(*engine, &mut stores, options.quick, &bar).await?
-                }
-                Section::Instead => instead::measure(*engine, options.quick, &bar).await?,
-                Section::Floor => floor::measure(*engine, options.quick, &bar).await?,
-                Section::Record => {
-                    record::measure(*engine, &mut stores, options.quick, &bar).await?
-                }
-                Section::Commit => {
-                    commit::measure(*engine, &mut stores, options.quick, &bar).await?
-                }
-                Section::Load => load::measure(*engine, &mut stores, options.quick, &bar).await?,
-                Section::Growth => {
-                    growth::measure(*engine, &mut stores, options.quick, &bar).await?
-                }
-                Section::Real => {
-                    real::measure(*engine, &mut stores, &options.data, options.quick, &bar).await?
-                }
-            };
+            let figures = measure(section, *engine, &mut stores, &options, &bar).await?;
+            if as_table && !figures.is_empty() {
+                let about = about.take().unwrap_or_default();
+                bar.suspend(|| print(&format!("{about}{}", report::rows(&figures))))?;
+            }
             report.figures.extend(figures);
         }
     }
@@ -121,12 +108,37 @@ async fn main() -> Result<()> {
     if let Some(folder) = &options.plot {
         plot::write(folder, &report)?;
     }
-    let shown = match (options.json, options.markdown) {
-        (true, _) => report.json()?,
-        (_, true) => markdown::tables(&report)?,
-        _ => report.table()?,
-    };
-    Ok(writeln!(stdout(), "{shown}")?)
+    match (options.json, options.markdown) {
+        (true, _) => print(&format!("{}\n", report.json()?)),
+        (_, true) => print(&format!("{}\n", markdown::tables(&report)?)),
+        _ => Ok(()),
+    }
+}
+
+async fn measure(
+    section: Section,
+    engine: Engine,
+    stores: &mut Stores,
+    options: &Options,
+    bar: &ProgressBar,
+) -> Result<Vec<Figure>> {
+    let quick = options.quick;
+    match section {
+        Section::Hand => by_hand::measure(engine, stores, quick, bar).await,
+        Section::Instead => instead::measure(engine, quick, bar).await,
+        Section::Floor => floor::measure(engine, quick, bar).await,
+        Section::Record => record::measure(engine, stores, quick, bar).await,
+        Section::Commit => commit::measure(engine, stores, quick, bar).await,
+        Section::Load => load::measure(engine, stores, quick, bar).await,
+        Section::Growth => growth::measure(engine, stores, quick, bar).await,
+        Section::Real => real::measure(engine, stores, &options.data, quick, bar).await,
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut stdout = stdout();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
 }
 
 fn progress() -> Result<ProgressBar> {

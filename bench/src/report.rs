@@ -1,6 +1,6 @@
 //! What was measured, for people and for programs.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -35,6 +35,23 @@ impl Section {
     pub(crate) fn name(self) -> String {
         let name = self.to_possible_value();
         name.map_or_else(String::new, |name| name.get_name().to_owned())
+    }
+
+    /// What stands above its figures in a table.
+    pub(crate) fn heading(self) -> String {
+        format!(
+            "\n{}: {}\n\n{:9} {:34} {:>9} {:>9} {:>9}  {:20} {:>7} {:>15}  goal\n",
+            self.name(),
+            self.about(),
+            "engine",
+            "what",
+            "at",
+            "ours",
+            "other",
+            "",
+            "ratio",
+            "least to most"
+        )
     }
 
     /// What the figures of the section are, for people.
@@ -269,27 +286,11 @@ impl Report {
     pub(crate) fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
+}
 
-    pub(crate) fn table(&self) -> Result<String> {
-        let mut table = String::new();
-        for section in Section::value_variants() {
-            let of_it = |figure: &&Figure| figure.section == *section;
-            if !self.figures.iter().any(|figure| of_it(&figure)) {
-                continue;
-            }
-            writeln!(table, "{}: {}\n", section.name(), section.about())?;
-            writeln!(
-                table,
-                "{:9} {:34} {:>9} {:>9} {:>9}  {:20} {:>7} {:>15}  goal",
-                "engine", "what", "at", "ours", "other", "", "ratio", "least to most"
-            )?;
-            for figure in self.figures.iter().filter(of_it) {
-                writeln!(table, "{figure}")?;
-            }
-            table.push('\n');
-        }
-        Ok(table)
-    }
+/// Figures as lines of a table, below [`Section::heading`].
+pub(crate) fn rows(figures: &[Figure]) -> String {
+    figures.iter().map(|figure| format!("{figure}\n")).collect()
 }
 
 impl fmt::Display for Figure {

@@ -69,7 +69,7 @@ async fn main() -> Result<()> {
     }
     let shown = match options.json {
         true => report.json()?,
-        false => report.table()?,
+        false => Section::Instead.heading() + &report::rows(&report.figures),
     };
     Ok(writeln!(stdout(), "{shown}")?)
 }
