@@ -98,7 +98,7 @@ fn transact(
     parts: &[Arc<Part>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Result<(), Failure> {
-    write(shared, parts, results)?;
+    write(shared, parts, &mut Written { results, bytes: 0 })?;
     step("batch: written");
     let written = results.iter().flatten().any(is_written);
     if !written {
@@ -145,23 +145,26 @@ fn find(shared: &Shared, part: &Part, absent: &Result<Error>) -> Result<Receipt>
     }
 }
 
+/// What came of the parts of a batch so far.
+struct Written<'a> {
+    results: &'a mut Vec<Result<Receipt>>,
+    /// Of their records, for which the disk has not been asked for room yet.
+    bytes: usize,
+}
+
 /// Commits parts with a result for each, up to the failure that ends it.
-fn write(
-    shared: &Shared,
-    parts: &[Arc<Part>],
-    results: &mut Vec<Result<Receipt>>,
-) -> Result<(), Failure> {
-    match (write_together(shared, parts, results), parts) {
+fn write(shared: &Shared, parts: &[Arc<Part>], written: &mut Written<'_>) -> Result<(), Failure> {
+    match (write_together(shared, parts, written), parts) {
         (Ok(()), _) => Ok(()),
         (Err(Stop::Failed(failure)), _) => Err(failure),
         (Err(Stop::Refused(refused)), [part]) => {
-            results.push(Err(part.failed(refused)));
+            written.results.push(Err(part.failed(refused)));
             Ok(())
         }
         // It may be for one of them: its world is held or damaged, or there is no room for all.
         (Err(Stop::Refused(_)), parts) => {
             let mut parts = parts.chunks(1);
-            parts.try_for_each(|part| write(shared, part, results))
+            parts.try_for_each(|part| write(shared, part, written))
         }
     }
 }
@@ -170,14 +173,14 @@ fn write(
 fn write_together(
     shared: &Shared,
     parts: &[Arc<Part>],
-    results: &mut Vec<Result<Receipt>>,
+    written: &mut Written<'_>,
 ) -> Result<(), Stop> {
     let decided = shared.read(|engine| {
         let decided = parts.iter().map(|part| decide(engine, part));
         decided.collect::<Result<Vec<_>>>()
     });
     let mut changes = Changes::default();
-    let mut written = Vec::new();
+    let mut follow = Vec::new();
     let mut answers = Vec::with_capacity(parts.len());
     for (part, decision) in parts.iter().zip(decided.map_err(Stop::Refused)?) {
         answers.push(match decision {
@@ -186,32 +189,36 @@ fn write_together(
                 let state = part.state_changes(world.head);
                 let added = add(*world, part, receipt.first, &mut changes);
                 added.map_err(Stop::Refused)?;
-                written.push((part, state));
+                follow.push((part, state));
                 Ok(receipt)
             }
         });
     }
-    let before = results.len();
+    let before = written.results.len();
     // Order matters: what is answered here is not in doubt if the others come to be.
-    results.extend(answers);
-    if written.is_empty() {
+    written.results.extend(answers);
+    if follow.is_empty() {
         return Ok(());
     }
-    let bytes = written.iter().map(|(part, _)| part.bytes()).sum();
+    let own: usize = follow.iter().map(|(part, _)| part.bytes()).sum();
+    let bytes = written.bytes + own;
     let committed = shared.check_room(bytes).map_err(Stop::Refused);
     let committed = committed.and_then(|()| {
         step("part: prepared");
-        let worlds = written.iter().map(|(part, _)| part.world());
+        let worlds = follow.iter().map(|(part, _)| part.world());
         shared.commit_to(worlds, &changes, |trees| {
-            written.iter().try_for_each(|(part, state)| {
+            follow.iter().try_for_each(|(part, state)| {
                 let mut state = state.iter();
                 state.try_for_each(|change| change_state(&trees, part.world(), change))
             })
         })
     });
     match committed {
-        Ok(()) => step("part: committed"),
-        Err(Stop::Refused(_)) => results.truncate(before),
+        Ok(()) => {
+            written.bytes = bytes;
+            step("part: committed");
+        }
+        Err(Stop::Refused(_)) => written.results.truncate(before),
         Err(Stop::Failed(_)) => {}
     }
     committed

@@ -174,6 +174,8 @@ impl Growing {
         let mut small = Ours::open(&place.url).await?;
         let mut workload = Workload::new(self.mix, PAYLOAD_BYTES, self.quick);
         fill(&mut small, &mut workload, SMALLEST).await?;
+        let warming: Vec<_> = (0..WARMING).map(|_| workload.batch(ROWS)).collect();
+        write(&mut small, &warming).await?;
         let time = write(&mut small, groups).await?;
         small.close().await?;
         place.remove().await?;

@@ -23,10 +23,11 @@ mod side;
 mod stores;
 mod workload;
 
+use std::fs;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use report::{Figure, Report, Section};
@@ -43,7 +44,7 @@ struct Options {
     #[arg(long, value_enum)]
     engine: Vec<Engine>,
     /// A Postgres server in which schemas may be made and dropped; without it one in a container
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     postgres: Option<String>,
     /// A folder of recorded worlds for `real`, which can be given more than once; without it the game
     /// of the examples
@@ -69,6 +70,15 @@ struct Options {
     commit_to: Option<String>,
 }
 
+/// Only that it is of a server is looked at: what else is wrong, the server or its driver tells.
+fn server_url(text: &str) -> Result<String, &'static str> {
+    let schemes = ["postgres://", "postgresql://"];
+    match schemes.iter().any(|scheme| text.starts_with(scheme)) {
+        true => Ok(text.to_owned()),
+        false => Err("write postgres://USER:PASSWORD@HOST/DATABASE"),
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
@@ -88,6 +98,11 @@ async fn main() -> Result<()> {
     if sections.is_empty() {
         sections = Section::value_variants().to_vec();
     }
+    if let Some(folder) = &options.plot {
+        // What is measured is not to be lost for want of a place.
+        let made = fs::create_dir_all(folder);
+        made.with_context(|| format!("make the folder {}", folder.display()))?;
+    }
     let bar = progress()?;
     let mut stores = Stores::new(options.postgres.clone());
     let mut report = Report::default();
@@ -105,13 +120,18 @@ async fn main() -> Result<()> {
     }
     bar.finish_and_clear();
     stores.end().await?;
-    if let Some(folder) = &options.plot {
-        plot::write(folder, &report)?;
-    }
+    ensure!(
+        !report.figures.is_empty(),
+        "nothing was measured: `instead` and `floor` are of SQLite alone"
+    );
     match (options.json, options.markdown) {
-        (true, _) => print(&format!("{}\n", report.json()?)),
-        (_, true) => print(&format!("{}\n", markdown::tables(&report)?)),
-        _ => Ok(()),
+        (true, _) => print(&format!("{}\n", report.json()?))?,
+        (_, true) => print(&format!("{}\n", markdown::tables(&report)?))?,
+        _ => {}
+    }
+    match &options.plot {
+        Some(folder) => plot::write(folder, &report),
+        None => Ok(()),
     }
 }
 

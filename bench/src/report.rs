@@ -40,7 +40,7 @@ impl Section {
     /// What stands above its figures in a table.
     pub(crate) fn heading(self) -> String {
         format!(
-            "\n{}: {}\n\n{:9} {:34} {:>9} {:>9} {:>9}  {:20} {:>7} {:>15}  goal\n",
+            "\n{}: {}\nRatio: how many times as fast ours is, the median of the rounds' own ratios.\n\n{:9} {:34} {:>9} {:>9} {:>9}  {:20} {:>7} {:>15}  goal\n",
             self.name(),
             self.about(),
             "engine",

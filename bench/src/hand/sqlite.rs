@@ -1,12 +1,14 @@
 //! SQLite by hand: one connection that writes, prepared statements row by row, sorted and
 //! deduplicated upserts, a state that points into the log where the history is kept, and a thread
-//! that checkpoints.
+//! that checkpoints, after which the connection moves what came meanwhile, so that the write-ahead log
+//! begins anew.
 //!
 //! The promises are ours: log, state, the world's row with epoch and number, and a row a batch with
 //! its digest, in one transaction with `synchronous=FULL`.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, ensure};
@@ -30,13 +32,19 @@ CREATE TABLE state (world INTEGER NOT NULL, collection INTEGER NOT NULL, key TEX
 WITH RECURSIVE world (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM world LIMIT 64)
 INSERT INTO worlds SELECT number, 1, 0, 0 FROM world;";
 
-const LOG_BYTES: i64 = 4 << 20;
+/// The size from which on the write-ahead log is moved, in a small database.
+const LOG_BYTES: u64 = 4 << 20;
 
 /// A file.
 pub(crate) struct HandSqlite {
     connection: Connection,
+    path: PathBuf,
     wal: PathBuf,
-    checkpoint: SyncSender<()>,
+    /// The size from which on the write-ahead log is moved.
+    log_bytes: u64,
+    wake: SyncSender<()>,
+    /// Whether the thread has moved all that there was when it began. Held while it moves.
+    moved: Arc<Mutex<bool>>,
 }
 
 impl HandSqlite {
@@ -45,21 +53,74 @@ impl HandSqlite {
         let connection = connect(path)?;
         connection.execute_batch(LAYOUT)?;
         let other = connect(path)?;
-        let (checkpoint, woken) = sync_channel(1);
+        let (wake, woken) = sync_channel(1);
+        let moved = Arc::new(Mutex::new(false));
+        let of_thread = Arc::clone(&moved);
         thread::spawn(move || {
             while woken.recv().is_ok() {
+                let mut moved = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
                 // A failure leaves a longer log, which the next checkpoint moves.
-                let _ = other.pragma_update(None, "wal_checkpoint", "PASSIVE");
+                *moved = checkpoint(&other).unwrap_or(false);
             }
         });
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         Ok(Self {
             connection,
+            path: path.to_owned(),
             wal: wal.into(),
-            checkpoint,
+            log_bytes: LOG_BYTES,
+            wake,
+            moved,
         })
     }
+
+    /// Keeps the write-ahead log short.
+    fn after_commit(&mut self) -> Result<()> {
+        let bytes = size(&self.wal);
+        if bytes <= self.log_bytes {
+            return Ok(());
+        }
+        let fitting = match size(&self.path) >> 20 {
+            ..32 => LOG_BYTES,
+            32..64 => 2 * LOG_BYTES,
+            _ => 4 * LOG_BYTES,
+        };
+        if fitting != self.log_bytes {
+            self.log_bytes = fitting;
+            keep(&self.connection, fitting)?;
+        }
+        // While the thread moves the log there is nothing to do.
+        let Ok(mut moved) = self.moved.try_lock() else {
+            return Ok(());
+        };
+        if std::mem::take(&mut *moved) {
+            checkpoint(&self.connection)?;
+        } else if bytes > self.log_bytes {
+            // If it is awake or about to be, that is as good.
+            let _ = self.wake.try_send(());
+        }
+        Ok(())
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// Lets the write-ahead log keep so many bytes when it begins anew.
+fn keep(connection: &Connection, bytes: u64) -> Result<()> {
+    Ok(connection.pragma_update(None, "journal_size_limit", bytes as i64)?)
+}
+
+/// Moves what can be moved of the write-ahead log; whether that is all of it.
+fn checkpoint(connection: &Connection) -> Result<bool> {
+    let mut all = false;
+    connection.pragma(None, "wal_checkpoint", "PASSIVE", |row| {
+        all = row.get::<_, i64>(1)? == row.get::<_, i64>(2)?;
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 impl Persist for HandSqlite {
@@ -76,11 +137,7 @@ impl Persist for HandSqlite {
             write(&transaction, rows)?;
         }
         transaction.commit()?;
-        if self.wal.metadata().map_or(0, |metadata| metadata.len()) > LOG_BYTES as u64 {
-            // If it is awake or about to be, that is as good.
-            let _ = self.checkpoint.try_send(());
-        }
-        Ok(())
+        self.after_commit()
     }
 }
 
@@ -89,7 +146,7 @@ fn connect(path: &Path) -> Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    keep(&connection, LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -65536)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)

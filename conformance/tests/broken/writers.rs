@@ -8,6 +8,7 @@ use aqevia_storage::{
     StorageBackend, WorldId,
 };
 use async_trait::async_trait;
+use tokio::time::{Duration, sleep};
 
 use super::numbers::{is, persist_instead};
 use super::{Defect, head};
@@ -114,7 +115,11 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Refuses the parts of a world as long as one that was claimed before it has none.
+/// How often [`InOrderOfClaims`] looks whether the world has come whose turn it is.
+const LOOKS_MAX: usize = 20;
+
+/// Refuses the parts of a world as long as one that was claimed before it has none. It waits a
+/// moment for that one, so that writers which begin at once do not meet it.
 #[derive(Default)]
 pub(crate) struct InOrderOfClaims {
     claimed: Arc<Mutex<Vec<WorldId>>>,
@@ -141,9 +146,15 @@ impl Defect for InOrderOfClaims {
         let claimed = self.claimed.lock().unwrap().clone();
         let comes = |world: &WorldId| batch.parts().iter().any(|part| part.world() == world);
         for world in claimed.iter().take_while(|world| !comes(world)) {
-            let head = head(memory, world).await;
-            if head.is_some_and(|head| head.last_number == BatchNumber::ZERO) {
-                return refuse(&batch, "another world has its turn");
+            let mut looks = 0;
+            while let Some(head) = head(memory, world).await
+                && head.last_number == BatchNumber::ZERO
+            {
+                if looks == LOOKS_MAX {
+                    return refuse(&batch, "another world has its turn");
+                }
+                looks += 1;
+                sleep(Duration::from_millis(10)).await;
             }
         }
         memory.persist_batch(batch).await
