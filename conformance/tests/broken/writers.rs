@@ -116,7 +116,7 @@ impl Drop for Busy<'_> {
 }
 
 /// How often [`InOrderOfClaims`] looks whether the world has come whose turn it is.
-const LOOKS_MAX: usize = 20;
+const LOOKS_MAX: usize = 3;
 
 /// Refuses the parts of a world as long as one that was claimed before it has none. It waits a
 /// moment for that one, so that writers which begin at once do not meet it.
