@@ -201,7 +201,7 @@ fn write_together(
         return Ok(());
     }
     let own: usize = follow.iter().map(|(part, _)| part.bytes()).sum();
-    let bytes = written.bytes + own;
+    let bytes = written.bytes.saturating_add(own);
     let committed = shared.check_room(bytes).map_err(Stop::Refused);
     let committed = committed.and_then(|()| {
         step("part: prepared");
@@ -335,4 +335,37 @@ fn change_state(trees: &StateTrees<'_>, id: &WorldId, change: &StateChange<'_>) 
         beside.insert(key, chunk)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aqevia_storage::{BatchNumber, BatchRecord, History, WorldRecord};
+
+    use super::*;
+    use crate::shared::tests::{arda, shared};
+
+    #[test]
+    fn room_is_asked_for_beside_what_the_same_batch_has_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(&folder);
+        let owner = Owner::new("test").unwrap();
+        let claim = claim(&shared, &arda(), &owner, Fingerprint([0; 32])).unwrap();
+        let event = WorldRecord::new(arda(), vec![7], 7);
+        let records = vec![BatchRecord::new(event, History::All)];
+        let number = BatchNumber::FIRST;
+        let part = Part::new(arda(), claim.epoch, number, 0, claim.link, records);
+        let parts = [Arc::new(part.unwrap())];
+        // More than any disk has.
+        for (bytes, expected) in [(usize::MAX, Err(ErrorKind::Full)), (0, Ok(1))] {
+            let mut results = Vec::new();
+            let mut written = Written {
+                results: &mut results,
+                bytes,
+            };
+            assert!(write(&shared, &parts, &mut written).is_ok());
+            let result = results.pop().unwrap();
+            let answer = result.map(|receipt| receipt.count);
+            assert_eq!(answer.map_err(|error| error.kind()), expected);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 -- A page of a world's log, and the head that it belongs to: a row without a sequence if nothing else
 -- is in it. $4 is one more than the rows that fit, $5 the bytes that fit; what does not fit stays
--- with the server. Its rows are counted where all fit; only where they do not, one by one.
+-- with the server. One sum tells whether all rows fit; only where they do not are they added up one
+-- by one.
 WITH size AS (
     SELECT
         sequence,
